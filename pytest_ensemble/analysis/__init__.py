@@ -1,0 +1,1 @@
+"""What answers mean: agreement points, scores, gates, and the selection of members."""

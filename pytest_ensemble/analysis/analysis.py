@@ -1,0 +1,251 @@
+"""`Analysis`: the scores of one pool on one set of agreement points, asked for as they are needed."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pytest_ensemble.analysis.points import Points
+from pytest_ensemble.analysis.scores import Interval, Pair, Tally, make_pair, pairs_of, uniqueness
+from pytest_ensemble.analysis.selection import Swap, iterate
+from pytest_ensemble.engines import make_engine
+from pytest_ensemble.engines.base import Budget, Engine
+from pytest_ensemble.errors import QueryError
+from pytest_ensemble.networks.pool import Pool, ensemble_accuracy
+from pytest_ensemble.queries.answer import Answer, Bracket, Outcome
+from pytest_ensemble.queries.ball import read_bounds
+from pytest_ensemble.queries.query import Query, make_query
+
+__all__ = ["Analysis", "Stats"]
+
+
+@dataclass
+class Stats:
+    """What an analysis has asked so far.
+
+    Attributes:
+        solved: queries given to the engine, by (engine, stage) that answered.
+        seconds: wall time of those.
+        unknown: undecided queries by reason.
+    """
+
+    solved: Counter[tuple[str, str]] = field(default_factory=Counter)
+    seconds: Counter[tuple[str, str]] = field(default_factory=Counter)
+    unknown: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def total(self) -> int:
+        """Queries given to the engine."""
+        return sum(self.solved.values())
+
+    def count(self, answer: Answer) -> None:
+        """Take an answer into account."""
+        self.solved[answer.engine, answer.stage] += 1
+        self.seconds[answer.engine, answer.stage] += answer.seconds  # type: ignore[assignment]
+        if answer.outcome is Outcome.UNKNOWN:
+            self.unknown[answer.reason] += 1
+
+
+class Analysis:
+    """Mutual errors of a pool around agreement points.
+
+    Scores ask only for the queries they need, each once: what is known of a pair and a point is kept as a
+    bracket of epsilons.
+
+    Args:
+        pool: members and candidates.
+        points: agreement points of that pool.
+        epsilons: radii that will be asked for, in the units of the data; one number or several.
+        bounds: (low, high) that inputs keep to, numbers or arrays; None for the paper's unclipped balls.
+        engine: "auto", "native", "milp", "marabou", or an Engine.
+        timeout: seconds for one query, or None.
+        jobs: solver processes.
+
+    Raises:
+        QueryError: bad epsilons, bounds or points.
+        EngineError: no such engine here.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        points: Points,
+        *,
+        epsilons: float | Iterable[float],
+        bounds: Any = None,
+        engine: str | Engine = "auto",
+        timeout: float | None = None,
+        jobs: int = 1,
+    ) -> None:
+        self.pool = pool
+        self.points = points
+        self.epsilons = _read_epsilons(epsilons)
+        self.bounds = read_bounds(bounds, pool.input_size)
+        self.engine = make_engine(engine, jobs=jobs) if isinstance(engine, str) else engine
+        self.timeout = timeout
+        self.deadline: float | None = None
+        self.stats = Stats()
+        self._brackets: dict[tuple[Pair, int], Bracket] = {}
+        self._open: dict[tuple[Pair, int, float], Answer] = {}  # asked, and still unknown
+        self._answers: dict[tuple[Pair, int, float], Answer] = {}
+
+    def close(self) -> None:
+        """Release the engine's processes."""
+        self.engine.close()
+
+    # --- scores -----------------------------------------------------------------------------------
+
+    def solve(
+        self, members: Sequence[str] | None = None, epsilons: float | Iterable[float] | None = None
+    ) -> None:
+        """Answer all queries of the pairs of `members` at `epsilons` (default: all) in one go.
+
+        Scores would ask for them anyway; one go lets the engine share work between epsilons.
+        """
+        grid = self.epsilons if epsilons is None else _read_epsilons(epsilons)
+        self._ask(pairs_of(self.pool.select(members)), grid)
+
+    def tallies(self, *, epsilon: float, members: Sequence[str] | None = None) -> dict[Pair, Tally]:
+        """How many points of each pair are sat, unsat and unknown."""
+        pairs = pairs_of(self.pool.select(members))
+        (epsilon,) = _read_epsilons(epsilon)
+        self._ask(pairs, (epsilon,))
+        return {pair: self._tally(pair, epsilon) for pair in pairs}
+
+    def mutual_error(self, *, epsilon: float, members: Sequence[str] | None = None) -> dict[Pair, Interval]:
+        """Mutual error score of every pair of members, keyed by (a, b) with a < b."""
+        tallies = self.tallies(epsilon=epsilon, members=members)
+        return {pair: tally.mutual_error for pair, tally in tallies.items()}
+
+    def uniqueness(self, *, epsilon: float, members: Sequence[str] | None = None) -> dict[str, Interval]:
+        """Uniqueness score of every member, within the ensemble of these members (at least two)."""
+        names = self._ensemble(members)
+        tallies = self.tallies(epsilon=epsilon, members=names)
+        return {
+            name: uniqueness(name, [other for other in names if other != name], tallies) for name in names
+        }
+
+    def suggest(self, members: Sequence[str], *, epsilon: float, limit: int | None = None) -> list[Swap]:
+        """Swaps that the iterative selection makes, the rest of the pool being the candidates."""
+        names = self._ensemble(members)
+        (epsilon,) = _read_epsilons(epsilon)
+
+        def score(name: str, others: Sequence[str]) -> Interval:
+            pairs = [make_pair(name, other) for other in others]
+            self._ask(pairs, (epsilon,))
+            return uniqueness(name, others, {pair: self._tally(pair, epsilon) for pair in pairs})
+
+        outside = [name for name in self.pool if name not in names]
+        return iterate(names, outside, epsilon, score, self.accuracy, limit)
+
+    def accuracy(self, members: Sequence[str]) -> float:
+        """Share of the labelled data that the averaged scores of `members` label correctly."""
+        data = self.points.data
+        return ensemble_accuracy([self.pool[name] for name in members], data.x, data.y)
+
+    # --- single queries ---------------------------------------------------------------------------
+
+    def query(self, pair: Sequence[str], point: int, epsilon: float) -> Query:
+        """The query of two members around agreement point number `point`.
+
+        Raises:
+            QueryError: not two different members, or no such point.
+        """
+        names = self.pool.select(pair)
+        if len(names) != 2:
+            raise QueryError(f"A pair needs two members; got {len(names)}.")
+        if not 0 <= point < len(self.points):
+            raise QueryError(f"There are agreement points 0..{len(self.points) - 1}; got {point}.")
+        models = tuple(self.pool[name] for name in make_pair(*names))
+        return make_query(models, self.points.x[point], int(self.points.labels[point]), epsilon, self.bounds)
+
+    def answer(self, pair: Sequence[str], point: int, epsilon: float) -> Answer:
+        """The answer for two members around agreement point number `point`, with its witness."""
+        query = self.query(pair, point, epsilon)
+        a, b = make_pair(*self.pool.select(pair))
+        epsilon = query.ball.epsilon
+        self._ask([(a, b)], (epsilon,), [point])
+        known = self._answers.get(((a, b), point, epsilon))
+        if known is not None:
+            return known
+        bracket = self._bracket((a, b), point)
+        outcome = bracket.outcome(epsilon)
+        if outcome is Outcome.UNKNOWN:
+            return self._open[(a, b), point, epsilon]
+        found = bracket.witness if outcome is Outcome.SAT else None
+        witness = None if found is None else found.reshape(self.points.x[point].shape)
+        return Answer(outcome, witness, engine=self.engine.name, stage="bracket")
+
+    def bracket(self, pair: Sequence[str], point: int) -> Bracket:
+        """What is known of two members around a point at every epsilon; asks nothing."""
+        return self._bracket(make_pair(*self.pool.select(pair)), point)
+
+    # --- asking -----------------------------------------------------------------------------------
+
+    def _ensemble(self, members: Sequence[str] | None) -> tuple[str, ...]:
+        names = self.pool.select(members)
+        if len(names) < 2:
+            raise QueryError(f"An ensemble needs at least two members; got {len(names)}.")
+        return names
+
+    def _bracket(self, pair: Pair, point: int) -> Bracket:
+        return self._brackets.get((pair, point), Bracket())
+
+    def _tally(self, pair: Pair, epsilon: float) -> Tally:
+        outcomes = Counter(self._bracket(pair, point).outcome(epsilon) for point in range(len(self.points)))
+        return Tally(outcomes[Outcome.SAT], outcomes[Outcome.UNSAT], outcomes[Outcome.UNKNOWN])
+
+    def _ask(
+        self, pairs: Iterable[Pair], epsilons: Sequence[float], points: Sequence[int] | None = None
+    ) -> None:
+        """Have the engine answer what brackets and earlier answers leave open."""
+        where: dict[int, tuple[Pair, int]] = {}
+        queries: list[Query] = []
+        for pair in pairs:
+            for point in range(len(self.points)) if points is None else points:
+                bracket = self._bracket(pair, point)
+                for epsilon in epsilons:
+                    if bracket.outcome(epsilon) is not Outcome.UNKNOWN:
+                        continue
+                    if (pair, point, epsilon) not in self._open:
+                        query = self.query(pair, point, epsilon)
+                        where[id(query)] = (pair, point)
+                        queries.append(query)
+        if not queries:
+            return
+        budget = Budget(self.timeout, self.deadline)
+        for query, answer in self.engine.solve(queries, budget):
+            self._record(*where[id(query)], query, answer)
+
+    def _record(self, pair: Pair, point: int, query: Query, answer: Answer) -> None:
+        self.stats.count(answer)
+        epsilon = query.ball.epsilon
+        if answer.outcome is Outcome.UNKNOWN:
+            self._open[pair, point, epsilon] = answer
+            return
+        self._answers[pair, point, epsilon] = answer
+        new = Bracket(proven=epsilon)
+        if answer.outcome is Outcome.SAT:
+            assert answer.witness is not None
+            witness = answer.witness.reshape(-1)
+            distance = float(query.ball.distance(witness)[0])
+            new = Bracket(witnessed=distance, witness=witness)
+        self._brackets[pair, point] = self._bracket(pair, point).merge(new)
+
+
+def _read_epsilons(epsilons: float | Iterable[float]) -> tuple[float, ...]:
+    values = epsilons if isinstance(epsilons, Iterable) else [epsilons]
+    grid: list[float] = []
+    for value in values:
+        number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+        if not number or not math.isfinite(value) or value < 0:
+            raise QueryError(f"epsilon must be a finite number >= 0; got {value!r}.")
+        grid.append(float(value))
+    if not grid:
+        raise QueryError("At least one epsilon is needed.")
+    return tuple(sorted(set(grid)))

@@ -1,0 +1,78 @@
+"""Gates: a metric, a threshold, and the verdict that score intervals allow."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pytest_ensemble.analysis.scores import Interval
+
+__all__ = ["Gate", "Metric", "Ruling", "Verdict", "judge"]
+
+Metric = Literal["min_uniqueness", "max_mutual_error"]
+
+
+class Verdict(enum.StrEnum):
+    """PASS: the worst end of every interval satisfies the gate. FAIL: the best end of one violates it.
+    INCONCLUSIVE: neither, because queries are undecided.
+    """
+
+    PASS = "pass"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Every member's uniqueness, or every pair's mutual error, must be on the right side of a threshold.
+
+    Attributes:
+        metric: "min_uniqueness" or "max_mutual_error".
+        threshold: between 0 and 1; equal to it is good.
+        epsilon: radius of the balls, in the units of the data.
+    """
+
+    metric: Metric
+    threshold: float
+    epsilon: float
+
+    def verdict(self, score: Interval) -> Verdict:
+        """The verdict on one score."""
+        if self.metric == "min_uniqueness":
+            good, bad = score.low >= self.threshold, score.high < self.threshold
+        else:
+            good, bad = score.high <= self.threshold, score.low > self.threshold
+        return Verdict.PASS if good else Verdict.FAIL if bad else Verdict.INCONCLUSIVE
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """A gate's verdict over all its subjects.
+
+    Attributes:
+        subject: the worst one: a member's name, or "a~b" for a pair.
+        score: its score.
+        scores: all of them, by subject.
+    """
+
+    gate: Gate
+    verdict: Verdict
+    subject: str
+    score: Interval
+    scores: Mapping[str, Interval]
+
+
+def judge(gate: Gate, scores: Mapping[str, Interval]) -> Ruling:
+    """FAIL if one subject fails, else INCONCLUSIVE if one is, else PASS; names the worst subject."""
+    sign = 1.0 if gate.metric == "min_uniqueness" else -1.0
+    severity = {Verdict.FAIL: 0, Verdict.INCONCLUSIVE: 1, Verdict.PASS: 2}
+
+    def badness(subject: str) -> tuple[int, float, float]:
+        score = scores[subject]
+        worst, best = (score.low, score.high) if sign > 0 else (score.high, score.low)
+        return severity[gate.verdict(score)], sign * worst, sign * best
+
+    worst = min(scores, key=badness)
+    return Ruling(gate, gate.verdict(scores[worst]), worst, scores[worst], scores)

@@ -1,0 +1,34 @@
+"""Who answers queries: bounds, attack, branch and bound, MILP, Marabou, and their cascade."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_ensemble.engines.base import Engine
+
+__all__ = ["ENGINES", "make_engine"]
+
+ENGINES = {
+    "auto": "cheap bounds and attacks first, then a complete solver for what stays open",
+    "marabou": "every query by Marabou, paired as in the paper",
+}
+
+
+def make_engine(name: str, *, jobs: int = 1) -> Engine:
+    """An engine by its name.
+
+    Raises:
+        EngineError: no such engine, or it is not installed here.
+    """
+    from pytest_ensemble.errors import EngineError, did_you_mean
+
+    if name == "auto":
+        from pytest_ensemble.engines.cascade import Cascade
+
+        return Cascade(jobs=jobs)
+    if name == "marabou":
+        from pytest_ensemble.engines.marabou import MarabouEngine
+
+        return MarabouEngine(jobs=jobs)
+    raise EngineError(f"There is no engine {name!r}.{did_you_mean(name, ENGINES)}")

@@ -1,0 +1,57 @@
+"""What an engine is: it takes queries and yields their answers as they come."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pytest_ensemble.queries.answer import Answer
+from pytest_ensemble.queries.query import Query
+
+__all__ = ["Budget", "Engine"]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long an engine may take.
+
+    Attributes:
+        timeout: seconds for one query, or None.
+        deadline: `time.monotonic()` at which everything must end, or None.
+    """
+
+    timeout: float | None = None
+    deadline: float | None = None
+
+    def remaining(self) -> float | None:
+        """Seconds until the deadline, never negative; None without one."""
+        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+
+    def for_query(self) -> float | None:
+        """Seconds that one query starting now may take."""
+        limits = [limit for limit in (self.timeout, self.remaining()) if limit is not None]
+        return min(limits) if limits else None
+
+    def spent(self) -> bool:
+        """Whether the deadline has passed."""
+        return self.remaining() == 0.0
+
+
+class Engine(Protocol):
+    """A sound solver of queries. Sat answers carry witnesses that were replayed."""
+
+    name: str
+
+    def solve(self, queries: Sequence[Query], budget: Budget) -> Iterator[tuple[Query, Answer]]:
+        """Answer each query once, in any order, as soon as its answer is known.
+
+        Queries may be of different networks, points and epsilons. What the budget does not allow is
+        answered `unknown (timeout)`.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release processes and memory; the engine is not used afterwards."""
+        ...

@@ -1,0 +1,234 @@
+"""ONNX graph -> `Network`: the graph evaluated on affine expressions instead of numbers.
+
+What keeps the order of the classes (Softmax, LogSoftmax) or only names the winner (ArgMax, ZipMap, and
+what skl2onnx wraps around them) is dropped at the end of a graph: what is left are the logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, inliner, numpy_helper, reference
+
+from pytest_ensemble.errors import ModelError, UnsupportedOperatorError
+from pytest_ensemble.networks.expression import Expression, Trace, concatenate
+from pytest_ensemble.networks.network import Network
+from pytest_ensemble.networks.operators import OPERATORS, Node, NotPiecewiseLinear, Value
+
+__all__ = ["Lowered", "lower"]
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """A symbolic tensor that follows from the logits and says which class wins.
+
+    `kind` is "scores" (one per class, in the order of the logits), "label" (the winner), or, for the
+    single Sigmoid of a binary classifier, "probability" and "complement" (one minus it).
+    """
+
+    logits: Expression
+    source: str  # tensor of the graph that holds the logits
+    scores: str  # tensor of the graph that holds one score per class
+    kind: str
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A lowered graph and the names of the tensors that tell its verdict in the file itself.
+
+    `logits`: the tensor that `network` computes (for `binary`, the z of class scores (0, z));
+    `scores`: the last tensor with one number per class; `label`: the output with the winner, if any.
+    """
+
+    network: Network
+    logits: str
+    scores: str
+    label: str | None
+    binary: bool
+
+
+Symbol = Value | Verdict
+_PASSED_ON = {"Identity", "Cast", "CastLike", "ZipMap", "Dropout", "Reshape", "Squeeze"}
+_REAL = {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE}
+
+
+def lower(proto: onnx.ModelProto, input_name: str, shape: tuple[int, ...], where: str) -> Lowered:
+    """Lower the graph of an ONNX classifier, fed through `input_name` with one sample of `shape`.
+
+    Raises:
+        UnsupportedOperatorError: an operator that is not piecewise linear or not known.
+        ModelError: the outputs are not class scores.
+    """
+    if proto.functions:
+        proto = inliner.inline_local_functions(proto)
+    opsets = {entry.domain: entry.version for entry in proto.opset_import}
+    trace = Trace(int(np.prod(shape, dtype=np.int64)))
+    values: dict[str, Symbol] = {
+        tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer
+    }
+    values[input_name] = trace.input(shape)
+    for node in proto.graph.node:
+        try:
+            results = _apply(node, values, opsets, trace)
+        except NotPiecewiseLinear as error:
+            raise UnsupportedOperatorError(_refusal(node, where, str(error))) from None
+        except (ValueError, IndexError, KeyError, TypeError, AssertionError) as error:
+            raise ModelError(
+                f"{where}: node {_name(node)} ({node.op_type}) can't be read: {error}"
+            ) from error
+        values.update(zip(node.output, results, strict=False))
+    return _finish([output.name for output in proto.graph.output], values, trace, where)
+
+
+def _apply(
+    node: onnx.NodeProto, values: dict[str, Symbol], opsets: dict[str, int], trace: Trace
+) -> list[Any]:
+    inputs = [values[name] if name else None for name in node.input]
+    if any(isinstance(value, Verdict) for value in inputs):
+        return [_pass_verdict(node, inputs)]
+    if node.op_type == "Shape":
+        return [_shape(node, inputs[0])]
+    symbolic = any(isinstance(value, Expression) for value in inputs)
+    if not symbolic:
+        return _fold(node, inputs, opsets)
+    begun = _begin_verdict(node, inputs)
+    if begun is not None:
+        return [begun]
+    handler: Callable[[Node], Any] | None = OPERATORS.get(node.op_type)
+    if handler is None or node.domain not in ("", "ai.onnx", "ai.onnx.ml"):
+        raise NotPiecewiseLinear("it is not supported")
+    attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
+    if node.op_type == "Cast" and attributes["to"] not in _REAL:
+        kind = helper.tensor_dtype_to_string(attributes["to"]).removeprefix("TensorProto.")
+        raise NotPiecewiseLinear(f"a cast to {kind} rounds")
+    used = sum(1 for name in node.output if name)
+    plain: Any = tuple(inputs)
+    result = handler(Node(plain, attributes, opsets.get(node.domain, 1), used, trace))
+    return result if isinstance(result, list) else [result]
+
+
+def _fold(node: onnx.NodeProto, inputs: list[Any], opsets: dict[str, int]) -> list[NDArray[Any]]:
+    """The value of a node that depends on constants only, by ONNX's own reference evaluator."""
+    feeds = {name: value for name, value in zip(node.input, inputs, strict=True) if name}
+    imports = [helper.make_opsetid(domain, version) for domain, version in opsets.items()]
+    graph = helper.make_graph(
+        [node],
+        "constant",
+        [helper.make_value_info(name, onnx.TypeProto()) for name in feeds],
+        [helper.make_value_info(name, onnx.TypeProto()) for name in node.output if name],
+    )
+    model = helper.make_model(graph, opset_imports=imports)
+    try:
+        folded = reference.ReferenceEvaluator(model).run(None, feeds)
+    except Exception as error:  # the evaluator raises whatever its operators raise
+        raise NotPiecewiseLinear(f"its constant value can't be computed: {error}") from error
+    results = iter(folded)
+    return [next(results) if name else np.zeros(0) for name in node.output]
+
+
+def _shape(node: onnx.NodeProto, value: Any) -> NDArray[np.int64]:
+    shape = np.array(value.shape, dtype=np.int64)
+    options = {item.name: item.i for item in node.attribute}
+    return shape[options.get("start", 0) : options.get("end", len(shape))]
+
+
+def _begin_verdict(node: onnx.NodeProto, inputs: list[Any]) -> Verdict | None:
+    x = inputs[0]
+    if not isinstance(x, Expression):
+        return None
+    options = {item.name: item.i for item in node.attribute}
+    if node.op_type in ("Softmax", "LogSoftmax", "ArgMax"):
+        default = 0 if node.op_type == "ArgMax" else -1 if len(x.shape) < 3 else 1
+        if x.shape[options.get("axis", default)] != x.size:
+            raise NotPiecewiseLinear("its axis is not that of the classes")
+        kind = "label" if node.op_type == "ArgMax" else "scores"
+        scores = node.input[0] if kind == "label" else node.output[0]
+        return Verdict(x, node.input[0], scores, kind)
+    if node.op_type == "Sigmoid" and x.size == 1:
+        return Verdict(x, node.input[0], node.output[0], "probability")
+    return None
+
+
+def _pass_verdict(node: onnx.NodeProto, inputs: list[Any]) -> Verdict:
+    verdicts = [value for value in inputs if isinstance(value, Verdict)]
+    first = verdicts[0]
+    kinds = [verdict.kind for verdict in verdicts]
+    if len({verdict.source for verdict in verdicts}) > 1 or any(
+        isinstance(value, Expression) for value in inputs
+    ):
+        raise NotPiecewiseLinear("it mixes class scores with other tensors")
+    if kinds == ["scores"] and node.op_type == "ArgMax":
+        return replace(first, kind="label")
+    if kinds == ["label"] and node.op_type == "ArrayFeatureExtractor":
+        return first
+    if kinds in (["scores"], ["label"]) and node.op_type in _PASSED_ON:
+        if kinds == ["scores"] and node.op_type in ("Reshape", "Squeeze", "Cast"):
+            return replace(first, scores=node.output[0])
+        return first
+    if kinds in (["scores"], ["column"]) and node.op_type in ("Slice", "Split", "Gather", "Reshape"):
+        return replace(first, kind="column")  # skl2onnx with zipmap="columns": one output a class
+    if kinds == ["probability"] and node.op_type == "Sub" and np.all(np.equal(inputs[0], 1)):
+        return replace(first, kind="complement")
+    if kinds == ["complement", "probability"] and node.op_type == "Concat":
+        return replace(first, kind="scores", scores=node.output[0])
+    raise NotPiecewiseLinear("it computes with what Softmax, ArgMax or Sigmoid returned")
+
+
+def _finish(outputs: list[str], values: dict[str, Symbol], trace: Trace, where: str) -> Lowered:
+    verdicts = [(name, _as_verdict(name, values[name])) for name in outputs]
+    named = ", ".join(repr(name) for name in outputs)
+    if all(verdict is None for _, verdict in verdicts):
+        raise ModelError(f"{where}: its output ({named}) does not depend on its input.")
+    found = [(name, verdict) for name, verdict in verdicts if verdict is not None]  # not constants
+    if len({verdict.source for _, verdict in found}) != 1:
+        raise ModelError(
+            f"{where}: which of its outputs ({named}) holds the class scores is not clear. "
+            "Export the model with the logits (or probabilities) as its only output."
+        )
+    if any(verdict.kind in ("probability", "complement") for _, verdict in found):
+        raise ModelError(
+            f"{where}: not a classifier: its output ({named}) is a single probability. "
+            "Export one score per class."
+        )
+    verdict = next((v for _, v in found if v.kind in ("scores", "label")), None)
+    if verdict is None:
+        raise ModelError(f"{where}: its outputs ({named}) hold single columns of the class scores only.")
+    logits = verdict.logits
+    binary = logits.size == 1 and verdict.scores != verdict.source
+    if logits.size < 2 and not binary:
+        raise ModelError(
+            f"{where}: not a classifier: its output ({named}) has {logits.size} number for each "
+            "input; at least 2 classes are needed."
+        )
+    if binary:
+        logits = concatenate([trace.constant(np.zeros(1)), logits.reshape((1,))], axis=0)
+    label = next((name for name, v in found if v.kind == "label"), None)
+    network = trace.network(logits.reshape((logits.size,)))
+    return Lowered(network, verdict.source, verdict.scores, label, binary)
+
+
+def _as_verdict(name: str, value: Symbol) -> Verdict | None:
+    if isinstance(value, Verdict):
+        return value
+    if isinstance(value, Expression):
+        return Verdict(value, name, name, "scores")
+    return None
+
+
+def _name(node: onnx.NodeProto) -> str:
+    return repr(node.name or (node.output[0] if node.output else "?"))
+
+
+def _refusal(node: onnx.NodeProto, where: str, reason: str) -> str:
+    domain = f"{node.domain}." if node.domain not in ("", "ai.onnx") else ""
+    known = ", ".join(sorted({*OPERATORS, "ArgMax", "LogSoftmax", "Shape", "Softmax", "ZipMap"}))
+    return (
+        f"{where}: node {_name(node)} with operator {domain}{node.op_type} can't be verified: "
+        f"{reason}. Supported operators: {known} (Softmax, LogSoftmax, ArgMax and ZipMap at the end; "
+        "what depends on constants only may use any operator)."
+    )

@@ -1,0 +1,255 @@
+"""`Model`: one ONNX classifier as its users run it, and its exact lowering."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from pytest_ensemble.errors import DataError, ModelError
+from pytest_ensemble.networks.lowering import Lowered, lower
+from pytest_ensemble.networks.network import Network
+
+__all__ = ["Model"]
+
+_NUMBERS: dict[str, Any] = {"tensor(float)": np.float32, "tensor(double)": np.float64}
+# How far onnxruntime's float32 logits may be from ours, relative to the largest number met on the way.
+_MISMATCH = 1e-4
+
+
+class Model:
+    """An ONNX classifier: its content, its digest, what it says, and its exact `Network`.
+
+    Attributes:
+        name: file stem, unless given otherwise.
+        path: where it was read from, or None.
+        sha256: hex digest of the file's bytes; what answers are keyed by.
+        input_shape: shape of one sample, without a batch axis.
+        classes: number of classes.
+        network: the graph as affine and masked-ReLU layers, checked against onnxruntime.
+    """
+
+    def __init__(self, content: bytes, name: str, path: Path | None = None) -> None:
+        """Read a classifier from the bytes of an ONNX file.
+
+        Raises:
+            ModelError: not an ONNX file, not a classifier of one float tensor, or the lowering and
+                onnxruntime disagree.
+            UnsupportedOperatorError: an operator that is not piecewise linear.
+        """
+        self.name = name
+        self.path = path
+        self.sha256 = hashlib.sha256(content).hexdigest()
+        self._content = content
+        self._where = str(path) if path else f"model {name!r}"
+        self._proto = self._parse()
+        self._input, self._feed_shape, self._dtype = self._read_input()
+        self._batched = bool(self._feed_shape) and self._feed_shape[0] is None
+        self.input_shape: tuple[int, ...] = tuple(
+            int(n or 1) for n in (self._feed_shape[1:] if self._has_batch() else self._feed_shape)
+        )
+        self._lowered: Lowered = lower(self._proto, self._input, self._single_shape(), self._where)
+        self.network: Network = self._lowered.network
+        self.classes = self.network.output_size
+        self._check()
+
+    @classmethod
+    def load(cls, path: str | Path, name: str | None = None) -> Model:
+        """Read a classifier from an ONNX file; its name is the file's stem unless given."""
+        path = Path(path)
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ModelError(f"{path}: can't be read: {error.strerror or error}.") from None
+        return cls(content, name or path.stem, path)
+
+    def __repr__(self) -> str:
+        return f"Model({self.name!r}, sha256={self.sha256[:12]})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Model, (self._content, self.name, self.path)
+
+    @property
+    def input_size(self) -> int:
+        """Number of inputs, flat."""
+        return self.network.input_size
+
+    def scores(self, x: NDArray[Any]) -> NDArray[np.float64]:
+        """Class scores as the file itself gives them: logits, or probabilities after a Softmax.
+
+        Args:
+            x: shape (m, ...) with `input_size` numbers a sample; cast to the model's dtype.
+
+        Returns:
+            float64 of shape (m, classes): exact copies of what onnxruntime returned.
+
+        Raises:
+            DataError: the number of inputs does not fit.
+        """
+        return self._run(self._session, x)[0]
+
+    def predict(self, x: NDArray[Any]) -> NDArray[np.int64]:
+        """Labels, shape (m,): the file's own label output, else the first of the highest scores."""
+        scores, label = self._run(self._session, x)
+        return scores.argmax(axis=1) if label is None else label
+
+    def logits(self, x: NDArray[Any]) -> NDArray[np.float64]:
+        """Scores before any trailing Softmax, as onnxruntime computes them: (m, ...) -> (m, classes)."""
+        values = self._run(self._probe, x)[0]
+        return np.hstack([np.zeros_like(values), values]) if self._lowered.binary else values
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    def _parse(self) -> onnx.ModelProto:
+        try:
+            proto = onnx.load_model_from_string(self._content)
+        except Exception as error:  # protobuf's DecodeError is not part of its public interface
+            raise ModelError(f"{self._where}: not an ONNX file ({error}).") from None
+        if not proto.graph.node or not proto.graph.output:
+            raise ModelError(f"{self._where}: not an ONNX model: its graph is empty.")
+        for tensor in proto.graph.initializer:
+            if tensor.data_location == onnx.TensorProto.EXTERNAL:
+                raise ModelError(
+                    f"{self._where}: its weights ({tensor.name!r}) are in another file. Save the model "
+                    "with its weights inside: onnx.save(onnx.load(path), path)."
+                )
+        return proto
+
+    def _read_input(self) -> tuple[str, list[int | None], Any]:
+        stored = {tensor.name for tensor in self._proto.graph.initializer}
+        inputs = [entry for entry in self._proto.graph.input if entry.name not in stored]
+        if len(inputs) != 1:
+            names = ", ".join(repr(entry.name) for entry in inputs) or "none"
+            raise ModelError(f"{self._where}: has {len(inputs)} inputs ({names}); 1 is needed.")
+        (entry,) = inputs
+        tensor = entry.type.tensor_type
+        kind = {onnx.TensorProto.FLOAT: np.float32, onnx.TensorProto.DOUBLE: np.float64}.get(tensor.elem_type)
+        if kind is None:
+            raise ModelError(f"{self._where}: its input {entry.name!r} is not a float tensor.")
+        if not tensor.HasField("shape"):
+            raise ModelError(f"{self._where}: its input {entry.name!r} has no shape.")
+        shape = [d.dim_value if d.dim_value > 0 else None for d in tensor.shape.dim]
+        if None in shape[1:]:
+            raise ModelError(
+                f"{self._where}: its input shape {_show(shape)} leaves more than the batch open. "
+                "Export the model for a fixed sample shape."
+            )
+        return entry.name, shape, kind
+
+    def _has_batch(self) -> bool:
+        """A leading symbolic axis, or a leading 1 before others, counts the samples."""
+        shape = self._feed_shape
+        return bool(shape) and (shape[0] is None or (shape[0] == 1 and len(shape) > 1))
+
+    def _single_shape(self) -> tuple[int, ...]:
+        return tuple(1 if n is None else n for n in self._feed_shape)
+
+    # --- running ----------------------------------------------------------------------------------
+
+    @cached_property
+    def _session(self) -> ort.InferenceSession:
+        """The user's file, unchanged unless it has no tensor of class scores among its outputs."""
+        outputs = {output.name for output in self._proto.graph.output}
+        if self._lowered.scores in outputs:
+            return self._open(self._content)
+        return self._open(self._exposing(self._lowered.scores))
+
+    @cached_property
+    def _probe(self) -> ort.InferenceSession:
+        outputs = {output.name for output in self._proto.graph.output}
+        if self._lowered.logits in outputs:
+            return self._open(self._content)
+        return self._open(self._exposing(self._lowered.logits))
+
+    def _exposing(self, tensor: str) -> bytes:
+        proto = onnx.ModelProto()
+        proto.CopyFrom(self._proto)
+        proto.graph.output.append(onnx.ValueInfoProto(name=tensor))
+        return bytes(proto.SerializeToString())
+
+    def _open(self, content: bytes) -> ort.InferenceSession:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        try:
+            return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's exceptions share no public base
+            raise ModelError(f"{self._where}: onnxruntime can't run it: {error}") from None
+
+    def _run(
+        self, session: ort.InferenceSession, x: NDArray[Any]
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64] | None]:
+        x = np.asarray(x)
+        samples = len(x) if x.ndim else 0
+        size = int(np.prod(self._single_shape()))
+        if x.size != samples * size:
+            raise DataError(
+                f"{self._where} takes {size} numbers a sample (shape {self.input_shape}); the data "
+                f"has shape {x.shape[1:]} a sample."
+            )
+        wanted = self._lowered.scores if session is self._session else self._lowered.logits
+        names = [wanted] + ([self._lowered.label] if self._lowered.label else [])
+        flat = np.ascontiguousarray(x, dtype=self._dtype)
+        if self._batched and samples:
+            feed = flat.reshape(samples, *self._single_shape()[1:])
+            parts = [session.run(names, {self._input: feed})]
+        else:
+            parts = [session.run(names, {self._input: row.reshape(self._single_shape())}) for row in flat]
+        width = 1 if session is not self._session and self._lowered.binary else self.classes
+        columns = [np.asarray(part[0], dtype=np.float64).reshape(-1, width) for part in parts]
+        values = np.concatenate(columns) if columns else np.zeros((0, width))
+        label = None
+        if self._lowered.label and columns:
+            label = np.concatenate([np.asarray(part[1]).reshape(-1) for part in parts])
+        return values, label
+
+    def _check(self) -> None:
+        """Compare the lowering and the batching with onnxruntime on random inputs."""
+        rng = np.random.default_rng(0)
+        size = self.input_size
+        samples = np.concatenate(
+            [rng.random((8, size)), rng.normal(size=(8, size)), 16 * rng.normal(size=(8, size))]
+        ).astype(np.float32)
+        if self._batched:
+            self._batched = self._batch_works(samples[:3])
+        expected = self.logits(samples)
+        value, largest = samples.astype(np.float64), np.ones((len(samples), 1))
+        for layer in self.network.layers:
+            value = layer.activate(layer.affine(value))
+            largest = np.maximum(largest, np.abs(value).max(axis=1, keepdims=True))
+        if not np.isfinite(expected).all() or not np.isfinite(value).all():
+            raise ModelError(f"{self._where}: its outputs are not finite (NaN or infinite weights?).")
+        worst = float((np.abs(value - expected) / largest).max())
+        if worst > _MISMATCH:
+            raise ModelError(
+                f"{self._where}: its lowering to affine and ReLU layers differs from onnxruntime by "
+                f"{worst:.2g} of its largest value. Please report this model: it must not be gated."
+            )
+        scores, label = self._run(self._session, samples)
+        if label is not None and not np.array_equal(label, scores.argmax(axis=1)):
+            raise ModelError(
+                f"{self._where}: its label output {self._lowered.label!r} says {label[0]!r} where its "
+                f"scores say class {scores[0].argmax()}. Train with labels 0..{self.classes - 1}."
+            )
+
+    def _batch_works(self, samples: NDArray[np.float32]) -> bool:
+        """Whether a batch gives what single samples give; some exports fix a batch of 1 inside."""
+        try:
+            together = self.logits(samples)
+        except Exception:  # whatever onnxruntime says, single samples are tried next
+            return False
+        self._batched = False
+        alone = self.logits(samples)
+        return together.shape == alone.shape and bool(np.allclose(together, alone, 1e-4, 1e-4))
+
+
+def _show(shape: Sequence[int | None]) -> str:
+    return "(" + ", ".join("?" if n is None else str(n) for n in shape) + ")"

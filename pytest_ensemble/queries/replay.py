@@ -1,0 +1,31 @@
+"""Confirm witnesses: a solver's word is not enough, onnxruntime on the user's own files decides."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_ensemble.networks.model import Model
+from pytest_ensemble.queries.query import Query
+
+__all__ = ["errs", "replays"]
+
+
+def errs(model: Model, x: NDArray[np.float32], label: int) -> NDArray[np.bool_]:
+    """Which inputs, shape (m, n), the model's file labels otherwise by a strict margin: shape (m,)."""
+    scores = model.scores(x)
+    others = np.delete(scores, label, axis=1).max(axis=1)
+    return np.asarray((others > scores[:, label]) & (model.predict(x) != label))
+
+
+def replays(query: Query, x: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which of the candidates, float32 of shape (m, n), are witnesses of the query: shape (m,).
+
+    Membership in the ball is exact; every network must err in onnxruntime by a strict margin.
+    """
+    good = query.ball.contains(x)
+    for model in query.models:
+        if not good.any():
+            break
+        good[good] = errs(model, x[good], query.label)
+    return good
