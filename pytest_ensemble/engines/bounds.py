@@ -1,0 +1,475 @@
+"""Linear-relaxation bounds of margins, for one network or for several that must err on one input.
+
+Of a row with weights w_i >= 0 that sum to one, the maximum over the box of `sum_i w_i * margin_i(x)` is
+bounded (DESIGN F5): if it is negative, no x makes all margins >= 0. Every ReLU is replaced by lines:
+an unstable one, with pre-activation z in [l, u], by its chord above and by `alpha * z` below (CROWN, Zhang
+et al. 2018; alpha-CROWN, Xu et al. 2021); one that branching has fixed adds `beta * z` or `-beta * z`
+(beta-CROWN, Wang et al. 2021). What is left is affine, and its maximum over a box is closed form. The bound
+holds for any w, any alpha in [0, 1] and any beta >= 0, so soundness never depends on the optimiser; the
+minimum over all three at once is the dual of the triangle relaxation with the error constraints of all
+networks.
+
+No automatic differentiation: by the envelope theorem (Danskin) the gradients are products of the backward
+coefficients with one forward pass of the linearised networks at the maximising vertex x*.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_ensemble.engines.chains import Array, Boxes, Chains, times, times_transposed
+from pytest_ensemble.networks.network import Float
+
+__all__ = [
+    "Linear",
+    "Peaks",
+    "Rows",
+    "certify",
+    "first_layer_bounds",
+    "hidden_bounds",
+    "linearise",
+    "magnitude",
+    "optimise",
+    "root_rows",
+]
+
+_SLAB = 512  # rows at a time: their arrays of shape (rows, n) should stay in the cache
+W_RANGE = 3.0  # logits of w stay within this: saturated ones stall the dual (DESIGN 4)
+
+
+@dataclass
+class Rows:
+    """A batch of relaxations: B rows; K networks; N hidden neurons.
+
+    Attributes:
+        box: (B,), which box.
+        label: (B,), the label l.
+        target: (B, K), the class p of each network.
+        lower, upper: (B, N), bounds of pre-activations, valid for all x that could err in this row.
+        side: (B, N) int8: +1 where branching has fixed z >= 0, -1 for z <= 0, else 0.
+        alpha, beta: (B, N), the multipliers.
+        omega: (B, K), logits of w.
+        value: (B,), the bound; infinite before it was computed.
+    """
+
+    box: NDArray[np.intp]
+    label: NDArray[np.intp]
+    target: NDArray[np.intp]
+    lower: Array
+    upper: Array
+    side: NDArray[np.int8]
+    alpha: Array
+    beta: Array
+    omega: Array
+    value: Array
+
+    def __len__(self) -> int:
+        return len(self.box)
+
+    def take(self, which: Any) -> Rows:
+        """Some of the rows: an index array or a mask."""
+        return Rows(*(getattr(self, field.name)[which] for field in fields(self)))
+
+    def cast(self, dtype: Any) -> Rows:
+        """The same numbers in another dtype."""
+        names = ("lower", "upper", "alpha", "beta", "omega", "value")
+        return replace(self, **{name: getattr(self, name).astype(dtype) for name in names})
+
+    @staticmethod
+    def concatenate(parts: list[Rows]) -> Rows:
+        """All rows of the parts."""
+        return Rows(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Rows)))
+
+
+def root_rows(
+    box: NDArray[np.intp], label: NDArray[np.intp], target: NDArray[np.intp], lower: Array, upper: Array
+) -> Rows:
+    """Rows before branching, with CROWN's slopes (0 or 1, whichever leaves less area) and equal weights."""
+    dtype = lower.dtype
+    return Rows(
+        box,
+        label,
+        target,
+        lower,
+        upper,
+        np.zeros(lower.shape, np.int8),
+        (upper > -lower).astype(dtype),
+        np.zeros_like(lower),
+        np.zeros(target.shape, dtype),
+        np.full(len(box), np.inf, dtype),
+    )
+
+
+class _Lines(NamedTuple):
+    """The lines that bound each activation h, shape (B, N): `alpha * z <= h <= slope * z + offset`."""
+
+    slope: Array
+    offset: Array
+    unstable: NDArray[np.bool_]
+
+
+def _lines(chains: Chains, rows: Rows) -> _Lines:
+    """Chords of unstable ReLUs; also sets alpha of all stable neurons, which is their slope."""
+    lower, upper = rows.lower, rows.upper
+    unstable = chains.relu & (lower < 0) & (upper > 0)
+    width = np.where(unstable, upper - lower, 1)
+    slope = np.where(unstable, upper / width, ~chains.relu | (upper > 0)).astype(lower.dtype)
+    if lower.dtype == np.float64:  # a chord that still passes above the ReLU at u after rounding
+        slope[unstable] *= 1 + 2.0**-50
+    np.copyto(rows.alpha, slope, where=~unstable)
+    return _Lines(slope, np.where(unstable, -slope * lower, 0), unstable)
+
+
+class Linear(NamedTuple):
+    """Linearised networks: everything is (B, N) but the constant, (B,).
+
+    Attributes:
+        activation, preactivation: coefficients of both in the bound.
+        slope, offset: the lines chosen: activation <= or >= slope * z + offset, as its sign asks.
+        constant: what no coefficient covers.
+    """
+
+    activation: Array
+    preactivation: Array
+    slope: Array
+    offset: Array
+    constant: Array
+
+
+class _Objective(NamedTuple):
+    """Margins as functions of the last hidden activations: `rows[i]`, (B, m_i), and `bias`, (B, K)."""
+
+    rows: list[Array]
+    bias: Array
+
+    def take(self, which: Any) -> _Objective:
+        return _Objective([array[which] for array in self.rows], self.bias[which])
+
+
+def _objective(chains: Chains, rows: Rows) -> _Objective:
+    directions = []
+    bias = np.empty(rows.target.shape, rows.lower.dtype)
+    for i, (weight, constant, _) in enumerate(chains.last):
+        directions.append(weight[rows.target[:, i]] - weight[rows.label])
+        bias[:, i] = constant[rows.target[:, i]] - constant[rows.label]
+    return _Objective(directions, bias)
+
+
+def _weights(omega: Array) -> Array:
+    share = np.exp(omega)
+    return np.asarray(share / share.sum(axis=1, keepdims=True))
+
+
+def _backward(chains: Chains, lines: _Lines, objective: _Objective, rows: Rows, w: Array) -> Linear:
+    """Coefficients of the weighted margins, from the last layer to the first."""
+    activation = np.zeros_like(rows.lower)
+    for i, (_, _, place) in enumerate(chains.last):
+        np.multiply(w[:, i, None], objective.rows[i], out=activation[:, place])
+    constant = np.einsum("bi,bi->b", w, objective.bias)
+    coefficient = rows.side * rows.beta
+    slope, offset = np.empty_like(activation), np.empty_like(activation)
+
+    def through(place: slice) -> None:
+        above = activation[:, place] > 0
+        slope[:, place] = np.where(above, lines.slope[:, place], rows.alpha[:, place])
+        np.multiply(lines.offset[:, place], above, out=offset[:, place])
+        coefficient[:, place] += activation[:, place] * slope[:, place]
+
+    for part in reversed(chains.parts):
+        through(part.outputs)
+        activation[:, part.inputs] = times(coefficient[:, part.outputs], part.weight)
+        constant += coefficient[:, part.outputs] @ part.bias
+    through(slice(0, chains.width))
+    constant += np.einsum("bn,bn->b", activation, offset)
+    return Linear(activation, coefficient, slope, offset, constant)
+
+
+def _forward(chains: Chains, linear: Linear, first: Array) -> tuple[Array, Array]:
+    """Pre-activations and activations, (B, N), of the linearised networks, from first pre-activations."""
+    if not chains.parts:
+        return first, linear.slope * first + linear.offset
+    z, h = np.empty_like(linear.slope), np.empty_like(linear.slope)
+    z[:, : chains.width] = first
+
+    def through(place: slice) -> None:
+        h[:, place] = linear.slope[:, place] * z[:, place] + linear.offset[:, place]
+
+    through(slice(0, chains.width))
+    for part in chains.parts:
+        z[:, part.outputs] = times_transposed(h[:, part.inputs], part.weight) + part.bias
+        through(part.outputs)
+    return z, h
+
+
+def linearise(chains: Chains, rows: Rows) -> Linear:
+    """The affine bound at the best multipliers: `constant + preactivation[:, :N1] . first(x)`."""
+    return _backward(chains, _lines(chains, rows), _objective(chains, rows), rows, _weights(rows.omega))
+
+
+class Adam:
+    """Projected Adam (Kingma and Ba 2015) on several arrays of rows."""
+
+    def __init__(self, arrays: list[Array], rates: list[Any]) -> None:
+        self.rates = rates
+        self.first = [np.zeros_like(array) for array in arrays]
+        self.second = [np.zeros_like(array) for array in arrays]
+        self.steps = 0
+
+    def step(self, arrays: list[Array], gradients: list[Array], decay: float) -> None:
+        """One step down the gradients, in place."""
+        self.steps += 1
+        correct = 1 - 0.8**self.steps, 1 - 0.95**self.steps
+        for k, gradient in enumerate(gradients):
+            first, second = self.first[k], self.second[k]
+            first *= 0.8
+            first += 0.2 * gradient
+            second *= 0.95
+            second += 0.05 * gradient**2
+            size = np.sqrt(second / correct[1])
+            size += 1e-12
+            arrays[k] -= (self.rates[k] * decay / correct[0]) * first / size
+
+    def keep(self, which: Any) -> None:
+        """Go on with some of the rows."""
+        self.first = [array[which] for array in self.first]
+        self.second = [array[which] for array in self.second]
+        self.rates = [rate[which] if isinstance(rate, np.ndarray) else rate for rate in self.rates]
+
+
+class Peaks(NamedTuple):
+    """What `optimise` saw at the maximising vertices x*.
+
+    Attributes:
+        gap: (B, N), what the relaxation of each neuron adds to the bound at the last x*, never negative.
+        erring: (E,), rows for which some x* made all networks err.
+        x: (E, n), those x*.
+        first: (B, n) the last x* of every row if asked for, else empty.
+    """
+
+    gap: Array
+    erring: NDArray[np.intp]
+    x: Array
+    last: Array
+
+
+def optimise(
+    chains: Chains,
+    boxes: Boxes,
+    rows: Rows,
+    *,
+    steps: int,
+    look: int = 1,
+    rate: float = 0.3,
+    keep_last: bool = False,
+) -> Peaks:
+    """Improve multipliers and values of rows, in place, by at most `steps` steps of projected Adam.
+
+    A row is done when its value is negative, or when its x*, looked at every `look` steps and at the end,
+    makes all networks err.
+    """
+    gap = np.zeros_like(rows.lower)
+    last = np.zeros((len(rows) if keep_last else 0, chains.inputs), rows.lower.dtype)
+    erring: list[NDArray[np.intp]] = []
+    found: list[Array] = []
+    for start in range(0, len(rows), _SLAB):
+        place = np.arange(start, min(start + _SLAB, len(rows)))
+        _optimise_slab(chains, boxes, rows, place, steps, look, rate, gap, last, erring, found)
+    none = np.zeros((0, chains.inputs), rows.lower.dtype)
+    return Peaks(
+        gap,
+        np.concatenate(erring) if erring else np.zeros(0, np.intp),
+        np.concatenate(found) if found else none,
+        last,
+    )
+
+
+def _optimise_slab(
+    chains: Chains,
+    boxes: Boxes,
+    rows: Rows,
+    active: NDArray[np.intp],
+    steps: int,
+    look: int,
+    rate: float,
+    gap: Array,
+    last: Array,
+    erring: list[NDArray[np.intp]],
+    found: list[Array],
+) -> None:
+    work = rows.take(active)
+    lines, objective = _lines(chains, work), _objective(chains, work)
+    radius, at_center = boxes.radius[work.box], boxes.at_center[work.box]
+    scale = sum(np.abs(array).mean(axis=1, keepdims=True) for array in objective.rows) / chains.k**2
+    adam = Adam([work.alpha, work.beta, work.omega], [rate, rate * scale, rate])
+    for step in range(steps + 1):
+        w = _weights(work.omega)
+        linear = _backward(chains, lines, objective, work, w)
+        coefficient = linear.preactivation[:, : chains.width]
+        move = times(coefficient, chains.first)
+        np.copysign(radius, move, out=move)
+        first = times_transposed(move, chains.first)
+        first += at_center
+        value = np.einsum("bn,bn->b", coefficient, first) + linear.constant
+        better = value < work.value
+        work.value[better] = value[better]
+        place = active[better]
+        rows.value[place] = value[better]
+        rows.alpha[place] = work.alpha[better]
+        rows.beta[place] = work.beta[better]
+        rows.omega[place] = work.omega[better]
+        z, h = _forward(chains, linear, first)
+        done = value < 0
+        final = step == steps
+        if final or step % look == look - 1:
+            errs = (chains.errors(first, work.label) > 0).all(axis=1)
+            if errs.any():
+                erring.append(active[errs])
+                found.append(boxes.center[work.box[errs]] + move[errs])
+                done |= errs
+        stop = done | final
+        if stop.any():
+            true = np.where(chains.relu, np.maximum(z[stop], 0), z[stop])
+            gap[active[stop]] = linear.activation[stop] * (h[stop] - true)
+            if len(last):
+                last[active[stop]] = boxes.center[work.box[stop]] + move[stop]
+        if stop.all():
+            return
+        adam.step(
+            [work.alpha, work.beta, work.omega],
+            [
+                np.where(lines.unstable & (linear.activation < 0), linear.activation * z, 0),
+                work.side * z,
+                _omega_gradient(chains, objective, w, h),
+            ],
+            0.97**step,
+        )
+        np.clip(work.alpha, 0, 1, out=work.alpha)
+        np.maximum(work.beta, 0, out=work.beta)
+        np.clip(work.omega, -W_RANGE, W_RANGE, out=work.omega)
+        if done.mean() > 0.2:
+            go = ~done
+            active, work, objective = active[go], work.take(go), objective.take(go)
+            lines = _Lines(*(array[go] for array in lines))
+            radius, at_center = radius[go], at_center[go]
+            adam.keep(go)
+
+
+def _omega_gradient(chains: Chains, objective: _Objective, w: Array, h: Array) -> Array:
+    margins = objective.bias.copy()
+    for i, (_, _, place) in enumerate(chains.last):
+        margins[:, i] += np.einsum("bm,bm->b", objective.rows[i], h[:, place])
+    return np.asarray(w * (margins - np.einsum("bi,bi->b", w, margins)[:, None]))
+
+
+def certify(chains: Chains, boxes: Boxes, rows: Rows) -> NDArray[np.bool_]:
+    """Which rows, shape (B,), surely have a negative bound: one backward pass in float64.
+
+    `chains` and `boxes` are float64 ones; the multipliers of `rows` are taken as exact numbers. The value is
+    a sum of products whose absolute values add up to at most `size` below, each of which goes through fewer
+    than `terms` roundings, so it is off by at most gamma * size with gamma = terms * u / (1 - terms * u),
+    u = 2^-53 (Higham 2002, section 3.1). Coefficients that are off by rounding may pick the wrong one of
+    two lines; that costs as much again. Twice that for the rounding of this estimate itself.
+    """
+    parts = [
+        _certify_slab(chains, boxes, rows.take(slice(start, start + _SLAB)))
+        for start in range(0, len(rows), _SLAB)
+    ]
+    return np.concatenate(parts) if parts else np.zeros(0, np.bool_)
+
+
+def _certify_slab(chains: Chains, boxes: Boxes, rows: Rows) -> NDArray[np.bool_]:
+    rows = rows.cast(np.float64)
+    w = _weights(rows.omega)
+    objective = _objective(chains, rows)
+    linear = _backward(chains, _lines(chains, rows), objective, rows, w)
+    coefficient = linear.preactivation[:, : chains.width]
+    value = np.einsum("bn,bn->b", coefficient, boxes.at_center[rows.box]) + linear.constant
+    value += np.einsum("bn,bn->b", np.abs(times(coefficient, chains.first)), boxes.radius[rows.box])
+    size = magnitude(chains, boxes, rows)
+    return np.asarray(value + 4 * chains.gamma * size < 0)
+
+
+def magnitude(chains: Chains, boxes: Boxes, rows: Rows) -> Float:
+    """What all terms of the rows' bounds add up to in absolute value, at most: shape (B,)."""
+    objective, w = _objective(chains, rows), _weights(rows.omega)
+    sizes = boxes.size[rows.box]
+    size = np.einsum("bn,bn->b", rows.beta, sizes) + np.einsum("bi,bi->b", w, np.abs(objective.bias))
+    for i, (_, bias, place) in enumerate(chains.last):
+        reach = np.einsum("bm,bm->b", np.abs(objective.rows[i]), sizes[:, place])
+        size += w[:, i] * (2 * reach + 2 * np.abs(bias).max())
+    return np.asarray(size)
+
+
+def first_layer_bounds(chains: Chains, boxes: Boxes) -> tuple[Float, Float]:
+    """Exact bounds of first pre-activations over the boxes, rounded outwards: shapes (P, N1), float64."""
+    reach = times_transposed(boxes.radius, abs(chains.first))
+    reach += 2 * chains.gamma * boxes.size[:, : chains.width]
+    return boxes.at_center - reach, boxes.at_center + reach
+
+
+def hidden_bounds(chains: Chains, boxes: Boxes, slab: int = 4096) -> tuple[Float, Float]:
+    """Bounds of all hidden pre-activations of one network over P boxes, shapes (P, N), by CROWN.
+
+    `chains` is a float64 one of a single network. Interval bounds where they are tighter.
+    """
+    lower = np.zeros((len(boxes.center), chains.neurons))
+    upper = np.zeros_like(lower)
+    first = slice(0, chains.width)
+    lower[:, first], upper[:, first] = first_layer_bounds(chains, boxes)
+    for position, part in enumerate(chains.parts):
+        _interval(chains, boxes, part, lower, upper)
+        count = part.outputs.stop - part.outputs.start
+        each = max(1, slab // (2 * count))
+        for start in range(0, len(lower), each):
+            chosen = slice(start, start + each)
+            _crown(chains, boxes, position, lower[chosen], upper[chosen], np.arange(len(lower))[chosen])
+    return lower, upper
+
+
+def _interval(chains: Chains, boxes: Boxes, part: Any, lower: Float, upper: Float) -> None:
+    relu = chains.relu[part.inputs]
+    low = np.where(relu, np.maximum(lower[:, part.inputs], 0), lower[:, part.inputs])
+    high = np.where(relu, np.maximum(upper[:, part.inputs], 0), upper[:, part.inputs])
+    middle = times_transposed((low + high) / 2, part.weight) + part.bias
+    reach = times_transposed((high - low) / 2, abs(part.weight))
+    reach += 4 * chains.gamma * boxes.size[:, part.outputs]
+    lower[:, part.outputs], upper[:, part.outputs] = middle - reach, middle + reach
+
+
+def _crown(
+    chains: Chains, boxes: Boxes, position: int, lower: Float, upper: Float, box: NDArray[np.intp]
+) -> None:
+    """Tighten the bounds, (P', N), of one deeper layer in place, by backward bounds from each neuron."""
+    part = chains.parts[position]
+    count = part.outputs.stop - part.outputs.start
+    unit = np.concatenate([np.eye(count), -np.eye(count)])
+    bias = np.concatenate([part.bias, -part.bias])
+    coefficient = times(unit, part.weight)[None] * np.ones((len(box), 1, 1))
+    constant = bias * np.ones((len(box), 1))
+    for below in [*range(position - 1, -1, -1), -1]:
+        place = chains.parts[below].outputs if below >= 0 else slice(0, chains.width)
+        low, high = lower[:, None, place], upper[:, None, place]
+        relu = chains.relu[place]
+        unstable = relu & (low < 0) & (high > 0)
+        slope = np.where(unstable, high / np.where(unstable, high - low, 1) * (1 + 2.0**-50), 0)
+        offset = np.where(unstable, -slope * low, 0)
+        passes = ~relu | ((high > 0) & ~unstable)
+        constant += np.einsum("pcn,pn->pc", np.maximum(coefficient, 0), offset[:, 0])
+        under = np.where(unstable, high > -low, passes)
+        coefficient = coefficient * np.where(coefficient > 0, np.where(unstable, slope, passes), under)
+        if below >= 0:
+            constant += coefficient @ chains.parts[below].bias
+            flat = times(coefficient.reshape(-1, coefficient.shape[2]), chains.parts[below].weight)
+            coefficient = flat.reshape(len(box), 2 * count, -1)
+    value = np.einsum("pcn,pn->pc", coefficient, boxes.at_center[box]) + constant
+    flat = times(coefficient.reshape(-1, coefficient.shape[2]), chains.first)
+    reach = np.abs(flat.reshape(len(box), 2 * count, -1))
+    value += np.einsum("pcn,pn->pc", reach, boxes.radius[box])
+    size = boxes.size[box][:, part.outputs]
+    value += 4 * chains.gamma * np.concatenate([size, size], axis=1)
+    np.minimum(upper[:, part.outputs], value[:, :count], out=upper[:, part.outputs])
+    np.maximum(lower[:, part.outputs], -value[:, count:], out=lower[:, part.outputs])
