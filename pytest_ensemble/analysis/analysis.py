@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pytest_ensemble.analysis.points import Points
 from pytest_ensemble.analysis.scores import Interval, Pair, Tally, make_pair, pairs_of, uniqueness
@@ -18,7 +19,7 @@ from pytest_ensemble.engines.base import Budget, Engine
 from pytest_ensemble.errors import QueryError
 from pytest_ensemble.networks.pool import Pool, ensemble_accuracy
 from pytest_ensemble.queries.answer import Answer, Bracket, Outcome
-from pytest_ensemble.queries.ball import read_bounds
+from pytest_ensemble.queries.ball import Ball, Bounds, read_bounds
 from pytest_ensemble.queries.query import Query, make_query
 
 __all__ = ["Analysis", "Stats"]
@@ -31,11 +32,13 @@ class Stats:
     Attributes:
         solved: queries given to the engine, by (engine, stage) that answered.
         seconds: wall time of those.
+        outcomes: the same queries by what was answered.
         unknown: undecided queries by reason.
     """
 
     solved: Counter[tuple[str, str]] = field(default_factory=Counter)
     seconds: Counter[tuple[str, str]] = field(default_factory=Counter)
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
     unknown: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -47,6 +50,7 @@ class Stats:
         """Take an answer into account."""
         self.solved[answer.engine, answer.stage] += 1
         self.seconds[answer.engine, answer.stage] += answer.seconds  # type: ignore[assignment]
+        self.outcomes[answer.outcome] += 1
         if answer.outcome is Outcome.UNKNOWN:
             self.unknown[answer.reason] += 1
 
@@ -86,10 +90,12 @@ class Analysis:
         self.points = points
         self.epsilons = _read_epsilons(epsilons)
         self.bounds = read_bounds(bounds, pool.input_size)
+        _check_points(points, pool, self.bounds)
         self.engine = make_engine(engine, jobs=jobs) if isinstance(engine, str) else engine
         self.timeout = timeout
         self.deadline: float | None = None
         self.stats = Stats()
+        self._balls: dict[tuple[int, float], Ball] = {}  # shared by all pairs
         self._brackets: dict[tuple[Pair, int], Bracket] = {}
         self._open: dict[tuple[Pair, int, float], Answer] = {}  # asked, and still unknown
         self._answers: dict[tuple[Pair, int, float], Answer] = {}
@@ -162,7 +168,12 @@ class Analysis:
         if not 0 <= point < len(self.points):
             raise QueryError(f"There are agreement points 0..{len(self.points) - 1}; got {point}.")
         models = tuple(self.pool[name] for name in make_pair(*names))
-        return make_query(models, self.points.x[point], int(self.points.labels[point]), epsilon, self.bounds)
+        label = int(self.points.labels[point])
+        if (point, epsilon) in self._balls:
+            return Query(models, self._balls[point, epsilon], label)
+        query = make_query(models, self.points.x[point], label, epsilon, self.bounds)
+        self._balls[point, epsilon] = query.ball
+        return query
 
     def answer(self, pair: Sequence[str], point: int, epsilon: float) -> Answer:
         """The answer for two members around agreement point number `point`, with its witness."""
@@ -170,15 +181,16 @@ class Analysis:
         a, b = make_pair(*self.pool.select(pair))
         epsilon = query.ball.epsilon
         self._ask([(a, b)], (epsilon,), [point])
+        bracket = self._bracket((a, b), point)
+        if bracket.contradictory:
+            return Answer(Outcome.UNKNOWN, reason="disagreement", engine=self.engine.name, stage="bracket")
         known = self._answers.get(((a, b), point, epsilon))
         if known is not None:
             return known
-        bracket = self._bracket((a, b), point)
         outcome = bracket.outcome(epsilon)
         if outcome is Outcome.UNKNOWN:
             return self._open[(a, b), point, epsilon]
-        found = bracket.witness if outcome is Outcome.SAT else None
-        witness = None if found is None else found.reshape(self.points.x[point].shape)
+        witness = self._shaped(bracket.witness, point) if outcome is Outcome.SAT else None
         return Answer(outcome, witness, engine=self.engine.name, stage="bracket")
 
     def bracket(self, pair: Sequence[str], point: int) -> Bracket:
@@ -209,6 +221,8 @@ class Analysis:
         for pair in pairs:
             for point in range(len(self.points)) if points is None else points:
                 bracket = self._bracket(pair, point)
+                if bracket.contradictory:  # more answers would not mend that
+                    continue
                 for epsilon in epsilons:
                     if bracket.outcome(epsilon) is not Outcome.UNKNOWN:
                         continue
@@ -228,14 +242,31 @@ class Analysis:
         if answer.outcome is Outcome.UNKNOWN:
             self._open[pair, point, epsilon] = answer
             return
-        self._answers[pair, point, epsilon] = answer
+        self._answers[pair, point, epsilon] = replace(answer, witness=self._shaped(answer.witness, point))
         new = Bracket(proven=epsilon)
         if answer.outcome is Outcome.SAT:
             assert answer.witness is not None
             witness = answer.witness.reshape(-1)
             distance = float(query.ball.distance(witness)[0])
             new = Bracket(witnessed=distance, witness=witness)
-        self._brackets[pair, point] = self._bracket(pair, point).merge(new)
+        merged = self._bracket(pair, point).merge(new)
+        if merged.contradictory and not self._bracket(pair, point).contradictory:
+            self.stats.unknown["disagreement"] += 1
+        self._brackets[pair, point] = merged
+
+    def _shaped(self, witness: NDArray[np.float32] | None, point: int) -> NDArray[np.float32] | None:
+        return None if witness is None else witness.reshape(self.points.x[point].shape)
+
+
+def _check_points(points: Points, pool: Pool, bounds: Bounds | None) -> None:
+    """Refuse at once what would be refused when the first query is made."""
+    flat = points.x.reshape(len(points), -1)
+    if flat.shape[1] != pool.input_size:
+        raise QueryError(f"The points have {flat.shape[1]} numbers each; the models take {pool.input_size}.")
+    if not ((points.labels >= 0) & (points.labels < pool.classes)).all():
+        raise QueryError(f"The points have labels that are no classes of the models, 0..{pool.classes - 1}.")
+    for center in flat:
+        Ball(center, 0.0, bounds)
 
 
 def _read_epsilons(epsilons: float | Iterable[float]) -> tuple[float, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -65,7 +64,8 @@ def load_data(path: str | Path) -> Data:
     """
     path = Path(path)
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file:  # numpy leaves damaged files open
+            archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise DataError(f"{path}: is a single array; an .npz with arrays 'x' and 'y' is needed.")
             missing = [name for name in ("x", "y") if name not in archive]
@@ -78,7 +78,9 @@ def load_data(path: str | Path) -> Data:
             x, y = archive["x"], archive["y"]
     except FileNotFoundError:
         raise DataError(f"{path}: no such file.") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except DataError:
+        raise
+    except Exception as error:  # what numpy, zipfile and zlib say to a damaged file is not documented
         raise DataError(f"{path}: can't be read as .npz ({error}).") from None
     return read_data(x, y, str(path))
 
@@ -111,6 +113,8 @@ def read_data(x: Any, y: Any, source: str = "the data") -> Data:
         cast = inputs.astype(np.float32)
     if not np.isfinite(cast).all():
         raise DataError(f"{source}: x has values beyond float32.")
+    if (abs(labels.astype(np.float64)) >= 2.0**62).any():
+        raise DataError(f"{source}: y has values that are no class.")
     return Data(cast, labels.astype(np.int64), source)
 
 
@@ -169,14 +173,16 @@ def agreement_points(
     """
     data = x if isinstance(x, Data) else read_data(x, y)
     check_data(pool, data)
-    if count != "all" and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+    if not (isinstance(count, str) and count == "all") and not (_is_whole(count) and count >= 1):
         raise DataError(f"points must be a number >= 1 or 'all'; got {count!r}.")
+    if not (_is_whole(start) and start >= 0):
+        raise DataError(f"start must be a row of the data, 0 or more; got {start!r}.")
     correct = np.stack([model.predict(data.x) == data.y for model in pool.values()])
     wanted = np.arange(len(data.y)) >= start
     if label == "best":
         label = _best_label(correct, data.y)
     if label is not None:
-        if isinstance(label, bool) or not isinstance(label, (int, np.integer)):
+        if not _is_whole(label):
             raise DataError(f"label must be None, a class, or 'best'; got {label!r}.")
         if not 0 <= label < pool.classes:
             raise DataError(f"label {label} is not a class of the models, 0..{pool.classes - 1}.")
@@ -189,6 +195,10 @@ def agreement_points(
     if not len(found):
         raise _too_few(pool, correct, wanted, 0, 1, label, data.source)
     return Points(data.x[found], data.y[found], found.astype(np.int64), data)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def _best_label(correct: NDArray[np.bool_], y: NDArray[np.int64]) -> int:
@@ -212,9 +222,12 @@ def _too_few(
         "samples are classified correctly by every network of the pool."
     )
     if len(pool) > 1:
-        alone = [
-            int((~correct[k] & np.delete(correct, k, 0).all(axis=0) & wanted).sum()) for k in range(len(pool))
-        ]
-        worst = int(np.argmax(alone))
-        message += f" {pool.names[worst]} disagrees most: it alone is wrong on {alone[worst]} more."
+        wrong = ~correct & wanted
+        alone = wrong & (wrong.sum(axis=0) == 1)
+        worst = max(range(len(pool)), key=lambda k: (int(alone[k].sum()), int(wrong[k].sum())))
+        if wrong[worst].any():
+            message += (
+                f" {pool.names[worst]} disagrees most: it is wrong on {int(wrong[worst].sum())}, on "
+                f"{int(alone[worst].sum())} of them alone."
+            )
     return DataError(f"{message} Ask for fewer points, give more data, or leave that model out.")

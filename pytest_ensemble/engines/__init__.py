@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 __all__ = ["ENGINES", "make_engine"]
 
 ENGINES = {
-    "auto": "cheap bounds and attacks first, then a complete solver for what stays open",
+    "auto": "our own engine first; Marabou, where it is installed, for what stays open at its limit",
+    "native": "our own exact engine alone",
     "marabou": "every query by Marabou, paired as in the paper",
 }
 
@@ -23,10 +24,13 @@ def make_engine(name: str, *, jobs: int = 1) -> Engine:
     """
     from pytest_ensemble.errors import EngineError, did_you_mean
 
-    if name == "auto":
+    if name in ("auto", "native"):
         from pytest_ensemble.engines.cascade import Cascade
+        from pytest_ensemble.engines.marabou_process import available
 
-        return Cascade(jobs=jobs)
+        if name == "native" or not available():
+            return Cascade(name="native", jobs=jobs)
+        return Cascade(name="native", jobs=jobs, others=[lambda: make_engine("marabou", jobs=jobs)])
     if name == "marabou":
         from pytest_ensemble.engines.marabou import MarabouEngine
 

@@ -265,11 +265,12 @@ def optimise(
     look: int = 1,
     rate: float = 0.3,
     keep_last: bool = False,
+    any_label: bool = True,
 ) -> Peaks:
     """Improve multipliers and values of rows, in place, by at most `steps` steps of projected Adam.
 
     A row is done when its value is negative, or when its x*, looked at every `look` steps and at the end,
-    makes all networks err.
+    makes all networks err: give any wrong label, or its targets if not `any_label`.
     """
     gap = np.zeros_like(rows.lower)
     last = np.zeros((len(rows) if keep_last else 0, chains.inputs), rows.lower.dtype)
@@ -277,7 +278,7 @@ def optimise(
     found: list[Array] = []
     for start in range(0, len(rows), _SLAB):
         place = np.arange(start, min(start + _SLAB, len(rows)))
-        _optimise_slab(chains, boxes, rows, place, steps, look, rate, gap, last, erring, found)
+        _optimise_slab(chains, boxes, rows, place, steps, look, rate, any_label, gap, last, erring, found)
     none = np.zeros((0, chains.inputs), rows.lower.dtype)
     return Peaks(
         gap,
@@ -295,6 +296,7 @@ def _optimise_slab(
     steps: int,
     look: int,
     rate: float,
+    any_label: bool,
     gap: Array,
     last: Array,
     erring: list[NDArray[np.intp]],
@@ -325,7 +327,8 @@ def _optimise_slab(
         done = value < 0
         final = step == steps
         if final or step % look == look - 1:
-            errs = (chains.errors(first, work.label) > 0).all(axis=1)
+            target = None if any_label else work.target
+            errs = (chains.errors(first, work.label, target) > 0).all(axis=1)
             if errs.any():
                 erring.append(active[errs])
                 found.append(boxes.center[work.box[errs]] + move[errs])

@@ -10,25 +10,27 @@ certify in turn. A branch fixes one ReLU, so the search ends.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_ensemble.engines.bounds import Peaks, Rows, certify, linearise, optimise
+from pytest_ensemble.engines.bounds import Rows, certify, linearise, optimise
 from pytest_ensemble.engines.chains import Array, Frame
 from pytest_ensemble.engines.leaf import solve_leaf
 from pytest_ensemble.engines.tightening import tighten
 
 __all__ = ["Search", "branch_and_bound"]
 
+_ROOT_STEPS = 30
 _STEPS = 7  # of the optimiser for a child
 _BATCH = 384  # nodes branched at a time
 _ROUNDS = 3  # of tightening before branching
 
 Offer = Callable[[NDArray[np.intp], Array], NDArray[np.bool_]]
+Attack = Callable[[Rows, NDArray[np.intp], Array], NDArray[np.intp]]
 Stop = Callable[[], bool]
 
 
@@ -84,7 +86,10 @@ def branch_and_bound(
     owners: int,
     *,
     offer: Offer,
+    attack: Attack | None = None,
+    any_label: bool = True,
     limit: int | None = None,
+    timeout: float | None = None,
     stop: Stop = lambda: False,
 ) -> Search:
     """Settle whether the rows of each owner hold an input that makes all networks err.
@@ -95,17 +100,23 @@ def branch_and_bound(
         owner: (B,), whose row it is, 0..owners-1: usually a query.
         offer: takes owners, shape (m,), and inputs, shape (m, n), that seem to make all networks err;
             tells which owners are settled as sat.
-        limit: nodes an owner may take, None for no limit.
+        attack: tries harder for witnesses before branching, from rows, owners and x*, shape (B, n); offers
+            what it finds.
+        any_label: whether any wrong label is an error, or only a row's targets.
+        limit, timeout: nodes and seconds an owner may take, None for no limit. A batch's time is shared by
+            its nodes.
         stop: asked between batches; all that is open is cut when it says yes.
     """
     result = Search(*(np.zeros(owners, np.bool_) for _ in range(3)), np.zeros(owners, np.int64))
+    tree = _Tree(frame, result, offer, any_label)
     nodes = _Nodes(rows, owner, np.zeros_like(rows.lower))
-    nodes = _bound(frame, nodes, result, offer, steps=30, look=5)
+    nodes = tree.bound(nodes, steps=_ROOT_STEPS, look=5, attack=attack)
     for _ in range(_ROUNDS):
-        nodes = _tightened(frame, nodes)
-        nodes = _bound(frame, nodes, result, offer, steps=10, look=5)
+        nodes = tree.bound(tree.tightened(nodes), steps=10, look=5)
     stack = [nodes]
+    seconds = np.zeros(owners)
     while stack:
+        start = time.perf_counter()
         nodes = _pop(stack, result)
         if not len(nodes):
             continue
@@ -113,18 +124,21 @@ def branch_and_bound(
             for part in (nodes, *stack):
                 result.cut[part.owner] = True
             break
-        nodes = _tightened(frame, nodes)
-        pick = _choose(frame, nodes)
+        nodes = tree.tightened(nodes)
+        pick = tree.choose(nodes)
         leaf = pick < 0
         for row in np.flatnonzero(leaf):
-            _settle_leaf(frame, nodes, row, result, offer)
+            tree.settle_leaf(nodes.take([row]))
         nodes, pick = nodes.take(~leaf), pick[~leaf]
         if not len(nodes):
             continue
-        children = _branch(nodes, pick)
-        children = _bound(frame, children, result, offer, steps=_STEPS, look=_STEPS + 1)
+        children = tree.bound(_branch(nodes, pick), steps=_STEPS, look=_STEPS + 1)
+        share = np.bincount(nodes.owner, minlength=owners) / len(nodes)
+        seconds += share * (time.perf_counter() - start)
         if limit is not None:
-            result.cut |= (result.nodes > limit) & ~result.sat
+            result.cut |= result.nodes > limit
+        if timeout is not None:
+            result.cut |= seconds > timeout
         # depth first, the least promising child deepest in the stack: sat ends early, memory stays small
         stack.append(children.take(np.argsort(children.rows.value)))
     result.cut &= ~result.sat
@@ -145,47 +159,6 @@ def _pop(stack: list[_Nodes], result: Search) -> _Nodes:
     return nodes
 
 
-def _bound(
-    frame: Frame, nodes: _Nodes, result: Search, offer: Offer, *, steps: int, look: int
-) -> _Nodes:
-    """Bound nodes, offer what errs, and keep the nodes that stay open."""
-    if not len(nodes):
-        return nodes
-    result.nodes += np.bincount(nodes.owner, minlength=len(result.nodes))
-    peaks = optimise(frame.fast, frame.fast_boxes, nodes.rows, steps=steps, look=look)
-    _offer(peaks, nodes, result, offer)
-    nodes.gap = peaks.gap
-    negative = np.flatnonzero(nodes.rows.value < 0)
-    proven = certify(frame.exact, frame.exact_boxes, nodes.rows.take(negative))
-    open_ = ~result.sat[nodes.owner]
-    open_[negative[proven]] = False
-    return nodes.take(open_)
-
-
-def _offer(peaks: Peaks, nodes: _Nodes, result: Search, offer: Offer) -> None:
-    if len(peaks.erring):
-        owners = nodes.owner[peaks.erring]
-        result.sat[owners[offer(owners, peaks.x)]] = True
-
-
-def _tightened(frame: Frame, nodes: _Nodes) -> _Nodes:
-    if not len(nodes):
-        return nodes
-    linear = linearise(frame.fast, nodes.rows)
-    empty = tighten(frame.fast, frame.fast_boxes, nodes.rows, linear)
-    nodes.rows.value[:] = np.inf
-    return nodes.take(~empty)
-
-
-def _choose(frame: Frame, nodes: _Nodes) -> NDArray[np.intp]:
-    """The ReLU to branch on, shape (B,); -1 where none is unstable."""
-    rows = nodes.rows
-    unstable = frame.fast.relu & (rows.lower < 0) & (rows.upper > 0)
-    score = np.where(unstable, nodes.gap + 1e-6 * np.minimum(-rows.lower, rows.upper), -1)
-    pick = score.argmax(axis=1)
-    return np.where(unstable.any(axis=1), pick, -1)
-
-
 def _branch(nodes: _Nodes, pick: NDArray[np.intp]) -> _Nodes:
     """Both children of each node: z_pick >= 0, then z_pick <= 0."""
     rows = Rows.concatenate([nodes.rows, nodes.rows])
@@ -198,17 +171,70 @@ def _branch(nodes: _Nodes, pick: NDArray[np.intp]) -> _Nodes:
     )
 
 
-def _settle_leaf(frame: Frame, nodes: _Nodes, row: int, result: Search, offer: Offer) -> None:
-    """A node in which all networks are affine: by more steps, else by a linear program."""
-    owner = nodes.owner[[row]]
-    if result.sat[owner[0]]:
-        return
-    leaf = nodes.take([row])
-    leaf.rows.value[:] = np.inf
-    if not len(_bound(frame, leaf, result, offer, steps=40, look=10)):
-        return
-    x, multipliers = solve_leaf(frame, leaf.rows)
-    if x is not None and offer(owner, x[None])[0]:
-        result.sat[owner] = True
-    elif multipliers is None or not certify(frame.exact, frame.exact_boxes, multipliers)[0]:
-        result.boundary[owner] = True
+@dataclass
+class _Tree:
+    """What the steps of one search share."""
+
+    frame: Frame
+    result: Search
+    offer: Offer
+    any_label: bool
+
+    def bound(self, nodes: _Nodes, *, steps: int, look: int, attack: Attack | None = None) -> _Nodes:
+        """Bound nodes, offer what errs, and keep the nodes that stay open."""
+        if not len(nodes):
+            return nodes
+        frame, result = self.frame, self.result
+        result.nodes += np.bincount(nodes.owner, minlength=len(result.nodes))
+        peaks = optimise(
+            frame.fast,
+            frame.fast_boxes,
+            nodes.rows,
+            steps=steps,
+            look=look,
+            any_label=self.any_label,
+            keep_last=attack is not None,
+        )
+        nodes.gap = peaks.gap
+        self._offer(nodes.owner[peaks.erring], peaks.x)
+        negative = np.flatnonzero(nodes.rows.value < 0)
+        proven = certify(frame.exact, frame.exact_boxes, nodes.rows.take(negative))
+        keep = ~result.sat[nodes.owner]
+        keep[negative[proven]] = False
+        nodes = nodes.take(keep)
+        if attack is not None and len(nodes):
+            result.sat[attack(nodes.rows, nodes.owner, peaks.last[keep])] = True
+            nodes = nodes.take(~result.sat[nodes.owner])
+        return nodes
+
+    def _offer(self, owner: NDArray[np.intp], x: Array) -> None:
+        if len(owner):
+            self.result.sat[owner[self.offer(owner, x)]] = True
+
+    def tightened(self, nodes: _Nodes) -> _Nodes:
+        """The nodes with tighter neurons, their values to be computed anew; without those proven empty."""
+        if not len(nodes):
+            return nodes
+        fast, boxes = self.frame.fast, self.frame.fast_boxes
+        empty = tighten(fast, boxes, nodes.rows, linearise(fast, nodes.rows))
+        nodes.rows.value[:] = np.inf
+        return nodes.take(~empty)
+
+    def choose(self, nodes: _Nodes) -> NDArray[np.intp]:
+        """The ReLU to branch on, shape (B,); -1 where none is unstable."""
+        rows = nodes.rows
+        unstable = self.frame.fast.relu & (rows.lower < 0) & (rows.upper > 0)
+        score = np.where(unstable, nodes.gap + 1e-6 * np.minimum(-rows.lower, rows.upper), -1)
+        return np.where(unstable.any(axis=1), score.argmax(axis=1), -1)
+
+    def settle_leaf(self, leaf: _Nodes) -> None:
+        """A node in which all networks are affine: by more steps, else by a linear program."""
+        if self.result.sat[leaf.owner[0]]:
+            return
+        if not len(self.bound(leaf, steps=40, look=10)):
+            return
+        x, multipliers = solve_leaf(self.frame, leaf.rows)
+        if x is not None:
+            self._offer(leaf.owner, x[None].astype(np.float32))
+        if multipliers is None or not certify(self.frame.exact, self.frame.exact_boxes, multipliers)[0]:
+            self.result.boundary[leaf.owner] = True

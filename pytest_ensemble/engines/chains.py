@@ -56,6 +56,10 @@ class Boxes:
     at_center: Array
     size: Float
 
+    def take(self, which: NDArray[np.intp]) -> Boxes:
+        """Some of the boxes."""
+        return Boxes(self.center[which], self.radius[which], self.at_center[which], self.size[which])
+
 
 class Chains:
     """k networks over one input.
@@ -110,6 +114,12 @@ class Chains:
         """The same in another dtype."""
         return Chains(self._networks, dtype)
 
+    def columns_of(self, team: Sequence[int]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Where the neurons of the Chains of some of these networks stand here: the first layers, and all."""
+        own = [self.columns[index] for index in team]
+        first = np.concatenate([columns[columns < self.width] for columns in own])
+        return first, np.concatenate([first, *(columns[columns >= self.width] for columns in own)])
+
     @property
     def width(self) -> int:
         """N1: number of neurons of the first layers."""
@@ -156,15 +166,52 @@ class Chains:
         hidden = self.hidden(first)
         return [hidden[:, place] @ weight.T + bias for weight, bias, place in self.last]
 
-    def errors(self, first: Array, label: NDArray[np.intp]) -> Array:
-        """By how much each network errs, shape (B, k): the largest margin over another class."""
+    def errors(
+        self, first: Array, label: NDArray[np.intp], target: NDArray[np.intp] | None = None
+    ) -> Array:
+        """By how much each network errs, shape (B, k), at first pre-activations of shape (B, N1).
+
+        The margin over `label`, shape (B,), of `target`, shape (B, k), or else of the best other class.
+        """
         out = np.empty((len(first), self.k), dtype=first.dtype)
         rows = np.arange(len(first))
         for index, logits in enumerate(self.logits(first)):
-            right = logits[rows, label].copy()
-            logits[rows, label] = -np.inf
-            out[:, index] = logits.max(axis=1) - right
+            right = logits[rows, label]
+            if target is None:
+                logits[rows, label] = -np.inf
+                out[:, index] = logits.max(axis=1) - right
+            else:
+                out[:, index] = logits[rows, target[:, index]] - right
         return out
+
+    def ascent(self, x: Array, label: NDArray[np.intp], sharpness: float) -> tuple[Array, Array]:
+        """Errors, shape (B, k), at inputs of shape (B, n), and a direction, (B, n), that raises the smallest.
+
+        The gradient of all errors' soft minimum; `sharpness` in units of 1 / error.
+        """
+        first = times_transposed(x, self.first) + self.first_bias
+        hidden = self.hidden(first)
+        rows = np.arange(len(x))
+        errors = np.empty((len(x), self.k), x.dtype)
+        directions = []
+        for index, (weight, bias, place) in enumerate(self.last):
+            logits = hidden[:, place] @ weight.T + bias
+            right = logits[rows, label]
+            logits[rows, label] = -np.inf
+            best = logits.argmax(axis=1)
+            errors[:, index] = logits[rows, best] - right
+            directions.append(weight[best] - weight[label])
+        share = np.exp(-sharpness * (errors - errors.min(axis=1, keepdims=True)))
+        share /= share.sum(axis=1, keepdims=True)
+        gradient = np.zeros_like(hidden)
+        for index, (_, _, place) in enumerate(self.last):
+            gradient[:, place] = share[:, index, None] * directions[index]
+        passes = ~self.relu | (hidden > 0)
+        for part in reversed(self.parts):
+            inner = gradient[:, part.outputs] * passes[:, part.outputs]
+            gradient[:, part.inputs] = times(inner, part.weight)
+        place = slice(0, self.width)
+        return errors, times(gradient[:, place] * passes[:, place], self.first)
 
 
 def _hidden_and_last(network: Network) -> tuple[Sequence[Layer], Layer]:

@@ -66,8 +66,9 @@ def _tighten_slab(
     weight = np.concatenate([weight, -weight], axis=1)  # upper bounds of z_k, then of -z_k
     middle = np.take_along_axis(center, neurons, axis=1)
     middle = np.concatenate([middle, -middle], axis=1)
-    total = np.abs(weight[:, :count]).sum(axis=2) / np.abs(cut).sum(axis=1, keepdims=True)
-    multiplier = np.concatenate([total, total], axis=1)
+    ratio = np.abs(weight[:, :count]).sum(axis=2)
+    ratio /= np.maximum(np.abs(cut).sum(axis=1, keepdims=True), np.finfo(cut.dtype).tiny ** 0.5)
+    multiplier = np.concatenate([ratio, ratio], axis=1)
     least, most = np.zeros_like(multiplier), np.full_like(multiplier, np.inf)
     best = np.concatenate([rows.upper[row, neurons], -rows.lower[row, neurons]], axis=1)
     sum_up = np.ones(weight.shape[2], weight.dtype)

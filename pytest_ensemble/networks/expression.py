@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from pytest_ensemble.networks.network import Float, Layer, Network, compact
 
-__all__ = ["Expression", "Trace", "concatenate"]
+__all__ = ["Expression", "Trace", "check_size", "concatenate"]
 
 INPUT = 0  # the block of variables that are the network's inputs
+LARGEST = 1 << 20  # numbers in a tensor; larger ones can't be verified, and damaged files ask for 10**12
 
 Matrix = Any  # csr_array
 
@@ -43,6 +44,7 @@ class Expression:
 
     def take(self, indices: NDArray[np.intp], fill: float = 0.0) -> Expression:
         """The tensor of the elements at flat `indices`; -1 stands for the constant `fill`."""
+        check_size(np.size(indices))
         flat = np.asarray(indices).reshape(-1)
         inside = flat >= 0
         rows = np.flatnonzero(inside)
@@ -99,9 +101,16 @@ class Expression:
         return all(term.count_nonzero() == 0 for term in self.terms.values())
 
 
+def check_size(size: int) -> None:
+    """Refuse tensors that are too large to be lowered."""
+    if size > LARGEST:
+        raise ValueError(f"a tensor of {size} numbers is too large; {LARGEST} are allowed")
+
+
 def concatenate(parts: Sequence[Expression], axis: int) -> Expression:
     """The tensors joined along `axis`."""
     offsets = np.cumsum([0, *(part.size for part in parts)])
+    check_size(int(offsets[-1]))
     order = np.concatenate(
         [part.indices + offset for part, offset in zip(parts, offsets, strict=False)], axis=axis
     )

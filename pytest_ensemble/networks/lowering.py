@@ -6,6 +6,7 @@ what skl2onnx wraps around them) is dropped at the end of a graph: what is left 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -54,6 +55,14 @@ class Lowered:
 
 Symbol = Value | Verdict
 _PASSED_ON = {"Identity", "Cast", "CastLike", "ZipMap", "Dropout", "Reshape", "Squeeze"}
+_RANDOM = {
+    "Bernoulli",
+    "Multinomial",
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+}
 _REAL = {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE}
 
 
@@ -64,25 +73,44 @@ def lower(proto: onnx.ModelProto, input_name: str, shape: tuple[int, ...], where
         UnsupportedOperatorError: an operator that is not piecewise linear or not known.
         ModelError: the outputs are not class scores.
     """
-    if proto.functions:
-        proto = inliner.inline_local_functions(proto)
-    opsets = {entry.domain: entry.version for entry in proto.opset_import}
-    trace = Trace(int(np.prod(shape, dtype=np.int64)))
-    values: dict[str, Symbol] = {
-        tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer
-    }
-    values[input_name] = trace.input(shape)
-    for node in proto.graph.node:
-        try:
-            results = _apply(node, values, opsets, trace)
-        except NotPiecewiseLinear as error:
-            raise UnsupportedOperatorError(_refusal(node, where, str(error))) from None
-        except (ValueError, IndexError, KeyError, TypeError, AssertionError) as error:
-            raise ModelError(
-                f"{where}: node {_name(node)} ({node.op_type}) can't be read: {error}"
-            ) from error
-        values.update(zip(node.output, results, strict=False))
-    return _finish([output.name for output in proto.graph.output], values, trace, where)
+    # what is not finite is refused where it is left in the result; warnings of it on the way say nothing
+    with np.errstate(all="ignore"):
+        proto, values = _read(proto, where)
+        opsets = {entry.domain: entry.version for entry in proto.opset_import}
+        trace = Trace(math.prod(shape))
+        values[input_name] = trace.input(shape)
+        for node in proto.graph.node:
+            missing = [name for name in node.input if name and name not in values]
+            if missing:
+                raise ModelError(
+                    f"{where}: node {_name(node)} ({node.op_type}) needs {missing[0]!r}, which nothing "
+                    "before it computes: the graph is cyclic, or a part of it is missing."
+                )
+            try:
+                results = _apply(node, values, opsets, trace)
+            except NotPiecewiseLinear as error:
+                raise UnsupportedOperatorError(_refusal(node, where, str(error))) from None
+            except Exception as error:  # the file may be anything, and so may what numpy says to it
+                raise ModelError(
+                    f"{where}: node {_name(node)} ({node.op_type}) can't be read: {error}"
+                ) from error
+            values.update(zip(node.output, results, strict=False))
+        return _finish([output.name for output in proto.graph.output], shape, values, trace, where)
+
+
+def _read(proto: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, dict[str, Symbol]]:
+    """The model without functions of its own, and its stored tensors."""
+    name = "its functions"
+    values: dict[str, Symbol] = {}
+    try:
+        if proto.functions:
+            proto = inliner.inline_local_functions(proto)
+        for tensor in proto.graph.initializer:
+            name = f"its tensor {tensor.name!r}"
+            values[tensor.name] = numpy_helper.to_array(tensor)
+    except Exception as error:  # onnx raises what numpy and protobuf raise
+        raise ModelError(f"{where}: {name} can't be read: {error}") from error
+    return proto, values
 
 
 def _apply(
@@ -96,7 +124,7 @@ def _apply(
     symbolic = any(isinstance(value, Expression) for value in inputs)
     if not symbolic:
         return _fold(node, inputs, opsets)
-    begun = _begin_verdict(node, inputs)
+    begun = _begin_verdict(node, inputs, opsets)
     if begun is not None:
         return [begun]
     handler: Callable[[Node], Any] | None = OPERATORS.get(node.op_type)
@@ -114,6 +142,10 @@ def _apply(
 
 def _fold(node: onnx.NodeProto, inputs: list[Any], opsets: dict[str, int]) -> list[NDArray[Any]]:
     """The value of a node that depends on constants only, by ONNX's own reference evaluator."""
+    if node.op_type in _RANDOM:
+        raise NotPiecewiseLinear("it is random")
+    if _loops(node):
+        raise NotPiecewiseLinear("it may not end")
     feeds = {name: value for name, value in zip(node.input, inputs, strict=True) if name}
     imports = [helper.make_opsetid(domain, version) for domain, version in opsets.items()]
     graph = helper.make_graph(
@@ -131,19 +163,25 @@ def _fold(node: onnx.NodeProto, inputs: list[Any], opsets: dict[str, int]) -> li
     return [next(results) if name else np.zeros(0) for name in node.output]
 
 
+def _loops(node: onnx.NodeProto) -> bool:
+    """Whether the node is a loop, or has one in a branch."""
+    graphs = [graph for item in node.attribute for graph in (item.g, *item.graphs)]
+    return node.op_type in ("Loop", "Scan") or any(_loops(inner) for graph in graphs for inner in graph.node)
+
+
 def _shape(node: onnx.NodeProto, value: Any) -> NDArray[np.int64]:
     shape = np.array(value.shape, dtype=np.int64)
     options = {item.name: item.i for item in node.attribute}
     return shape[options.get("start", 0) : options.get("end", len(shape))]
 
 
-def _begin_verdict(node: onnx.NodeProto, inputs: list[Any]) -> Verdict | None:
+def _begin_verdict(node: onnx.NodeProto, inputs: list[Any], opsets: dict[str, int]) -> Verdict | None:
     x = inputs[0]
     if not isinstance(x, Expression):
         return None
     options = {item.name: item.i for item in node.attribute}
     if node.op_type in ("Softmax", "LogSoftmax", "ArgMax"):
-        default = 0 if node.op_type == "ArgMax" else -1 if len(x.shape) < 3 else 1
+        default = 0 if node.op_type == "ArgMax" else 1 if opsets.get(node.domain, 1) < 13 else -1
         if x.shape[options.get("axis", default)] != x.size:
             raise NotPiecewiseLinear("its axis is not that of the classes")
         kind = "label" if node.op_type == "ArgMax" else "scores"
@@ -166,6 +204,11 @@ def _pass_verdict(node: onnx.NodeProto, inputs: list[Any]) -> Verdict:
         return replace(first, kind="label")
     if kinds == ["label"] and node.op_type == "ArrayFeatureExtractor":
         return first
+    if node.op_type == "ZipMap":
+        named = [label for item in node.attribute for label in (*item.ints, *item.strings)]
+        last = max(first.logits.size, 2) - 1
+        if named != list(range(last + 1)):
+            raise NotPiecewiseLinear(f"its class labels are not 0..{last}; train the model with those")
     if kinds in (["scores"], ["label"]) and node.op_type in _PASSED_ON:
         if kinds == ["scores"] and node.op_type in ("Reshape", "Squeeze", "Cast"):
             return replace(first, scores=node.output[0])
@@ -179,7 +222,12 @@ def _pass_verdict(node: onnx.NodeProto, inputs: list[Any]) -> Verdict:
     raise NotPiecewiseLinear("it computes with what Softmax, ArgMax or Sigmoid returned")
 
 
-def _finish(outputs: list[str], values: dict[str, Symbol], trace: Trace, where: str) -> Lowered:
+def _finish(
+    outputs: list[str], shape: tuple[int, ...], values: dict[str, Symbol], trace: Trace, where: str
+) -> Lowered:
+    absent = [name for name in outputs if name not in values]
+    if absent:
+        raise ModelError(f"{where}: its output {absent[0]!r} is computed by no node.")
     verdicts = [(name, _as_verdict(name, values[name])) for name in outputs]
     named = ", ".join(repr(name) for name in outputs)
     if all(verdict is None for _, verdict in verdicts):
@@ -199,6 +247,13 @@ def _finish(outputs: list[str], values: dict[str, Symbol], trace: Trace, where: 
     if verdict is None:
         raise ModelError(f"{where}: its outputs ({named}) hold single columns of the class scores only.")
     logits = verdict.logits
+    of_batch = len(shape) > 1 and shape[0] > 1 and len(logits.shape) > 1 and logits.shape[0] == shape[0]
+    if of_batch or sum(n > 1 for n in logits.shape) > 1:
+        raise ModelError(
+            f"{where}: its class scores have shape {logits.shape} where its input has {shape}; one number "
+            "for each class is needed. If the file fixes the number of samples: export it for one sample, "
+            "or for any number of them."
+        )
     binary = logits.size == 1 and verdict.scores != verdict.source
     if logits.size < 2 and not binary:
         raise ModelError(
@@ -209,6 +264,9 @@ def _finish(outputs: list[str], values: dict[str, Symbol], trace: Trace, where: 
         logits = concatenate([trace.constant(np.zeros(1)), logits.reshape((1,))], axis=0)
     label = next((name for name, v in found if v.kind == "label"), None)
     network = trace.network(logits.reshape((logits.size,)))
+    for layer in network.layers:
+        if not np.isfinite(layer.bias.sum() + layer.weight.sum()):
+            raise ModelError(f"{where}: has weights that are NaN or infinite.")
     return Lowered(network, verdict.source, verdict.scores, label, binary)
 
 

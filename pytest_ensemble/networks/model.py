@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from pytest_ensemble.errors import DataError, ModelError
+from pytest_ensemble.networks.expression import LARGEST
 from pytest_ensemble.networks.lowering import Lowered, lower
 from pytest_ensemble.networks.network import Network
 
@@ -22,6 +24,8 @@ __all__ = ["Model"]
 _NUMBERS: dict[str, Any] = {"tensor(float)": np.float32, "tensor(double)": np.float64}
 # How far onnxruntime's float32 logits may be from ours, relative to the largest number met on the way.
 _MISMATCH = 1e-4
+# Logits that differ by this much, relative to the same, must order the class scores likewise.
+_CLEAR = 1e-3
 
 
 class Model:
@@ -97,8 +101,12 @@ class Model:
 
     def predict(self, x: NDArray[Any]) -> NDArray[np.int64]:
         """Labels, shape (m,): the file's own label output, else the first of the highest scores."""
+        return self.classify(x)[1]
+
+    def classify(self, x: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """`scores` and `predict` in one run."""
         scores, label = self._run(self._session, x)
-        return scores.argmax(axis=1) if label is None else label
+        return scores, scores.argmax(axis=1) if label is None else label
 
     def logits(self, x: NDArray[Any]) -> NDArray[np.float64]:
         """Scores before any trailing Softmax, as onnxruntime computes them: (m, ...) -> (m, classes)."""
@@ -140,6 +148,10 @@ class Model:
             raise ModelError(
                 f"{self._where}: its input shape {_show(shape)} leaves more than the batch open. "
                 "Export the model for a fixed sample shape."
+            )
+        if (size := math.prod(n or 1 for n in shape)) > LARGEST:
+            raise ModelError(
+                f"{self._where}: its input {_show(shape)} has {size} numbers, too many to verify."
             )
         return entry.name, shape, kind
 
@@ -198,12 +210,20 @@ class Model:
         wanted = self._lowered.scores if session is self._session else self._lowered.logits
         names = [wanted] + ([self._lowered.label] if self._lowered.label else [])
         flat = np.ascontiguousarray(x, dtype=self._dtype)
-        if self._batched and samples:
-            feed = flat.reshape(samples, *self._single_shape()[1:])
-            parts = [session.run(names, {self._input: feed})]
-        else:
-            parts = [session.run(names, {self._input: row.reshape(self._single_shape())}) for row in flat]
+        shape = self._single_shape()
+        together = bool(self._batched and samples)
+        feeds = [flat.reshape(samples, *shape[1:])] if together else [row.reshape(shape) for row in flat]
+        try:
+            parts = [session.run(names, {self._input: feed}) for feed in feeds]
+        except Exception as error:  # onnxruntime's exceptions share no public base
+            raise ModelError(f"{self._where}: onnxruntime can't run it: {error}") from None
         width = 1 if session is not self._session and self._lowered.binary else self.classes
+        for part in parts:
+            if np.size(part[0]) != (samples if together else 1) * width:
+                raise ModelError(
+                    f"{self._where}: onnxruntime's {wanted!r} has shape {np.shape(part[0])} where {width} "
+                    "numbers for each sample were expected."
+                )
         columns = [np.asarray(part[0], dtype=np.float64).reshape(-1, width) for part in parts]
         values = np.concatenate(columns) if columns else np.zeros((0, width))
         label = None
@@ -222,11 +242,12 @@ class Model:
             self._batched = self._batch_works(samples[:3])
         expected = self.logits(samples)
         value, largest = samples.astype(np.float64), np.ones((len(samples), 1))
-        for layer in self.network.layers:
-            value = layer.activate(layer.affine(value))
-            largest = np.maximum(largest, np.abs(value).max(axis=1, keepdims=True))
+        with np.errstate(all="ignore"):
+            for layer in self.network.layers:
+                value = layer.activate(layer.affine(value))
+                largest = np.maximum(largest, np.abs(value).max(axis=1, keepdims=True))
         if not np.isfinite(expected).all() or not np.isfinite(value).all():
-            raise ModelError(f"{self._where}: its outputs are not finite (NaN or infinite weights?).")
+            raise ModelError(f"{self._where}: its outputs are not finite (huge weights?).")
         worst = float((np.abs(value - expected) / largest).max())
         if worst > _MISMATCH:
             raise ModelError(
@@ -234,17 +255,25 @@ class Model:
                 f"{worst:.2g} of its largest value. Please report this model: it must not be gated."
             )
         scores, label = self._run(self._session, samples)
-        if label is not None and not np.array_equal(label, scores.argmax(axis=1)):
+        rows, best = np.arange(len(expected)), expected.argmax(axis=1)
+        clear = expected[rows, best] - np.sort(expected)[:, -2] > _CLEAR * largest[:, 0]
+        if (clear & ((scores >= scores[rows, best][:, None]).sum(axis=1) > 1)).any():
             raise ModelError(
-                f"{self._where}: its label output {self._lowered.label!r} says {label[0]!r} where its "
-                f"scores say class {scores[0].argmax()}. Train with labels 0..{self.classes - 1}."
+                f"{self._where}: its class scores {self._lowered.scores!r} name other classes than the "
+                f"logits {self._lowered.logits!r} do. Please report this model: it must not be gated."
+            )
+        if label is not None and not np.array_equal(label, scores.argmax(axis=1)):
+            row = int(np.argmax(label != scores.argmax(axis=1)))
+            raise ModelError(
+                f"{self._where}: its label output {self._lowered.label!r} says {label.tolist()[row]!r} where "
+                f"its scores say class {scores[row].argmax()}. Train with labels 0..{self.classes - 1}."
             )
 
     def _batch_works(self, samples: NDArray[np.float32]) -> bool:
         """Whether a batch gives what single samples give; some exports fix a batch of 1 inside."""
         try:
             together = self.logits(samples)
-        except Exception:  # whatever onnxruntime says, single samples are tried next
+        except ModelError:  # single samples are tried next
             return False
         self._batched = False
         alone = self.logits(samples)

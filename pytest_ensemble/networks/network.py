@@ -99,15 +99,15 @@ def _unit_columns(rows: int, columns: int, column: int) -> Float:
 
 def dense(weight: Any) -> Float:
     """A weight as a dense array of shape (out, in)."""
-    return np.asarray(weight.toarray() if isinstance(weight, sp.csr_array) else weight, dtype=np.float64)
+    sparse = bool(sp.issparse(weight))
+    return np.asarray(weight.toarray() if sparse else weight, dtype=np.float64)
 
 
 def compact(weight: Any) -> Weight:
     """The weight stored dense or as csr_array, whichever makes products cheaper."""
-    if sp.issparse(weight):
-        weight = sp.csr_array(weight)
     size = int(weight.shape[0]) * int(weight.shape[1])
-    nonzero = weight.nnz if isinstance(weight, sp.csr_array) else int(np.count_nonzero(weight))
+    sparse = bool(sp.issparse(weight))
+    nonzero = int(weight.nnz if sparse else np.count_nonzero(weight))
     if size <= 1 << 16 or nonzero > 0.1 * size:
         return dense(weight)
     return sp.csr_array(weight)

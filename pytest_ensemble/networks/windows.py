@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from pytest_ensemble.networks.expression import check_size
 from pytest_ensemble.networks.network import Float
 
 __all__ = ["linear_convolution", "windows"]
@@ -35,6 +37,8 @@ def windows(shape: Sequence[int], kernel: Sequence[int], attributes: Mapping[str
             # a window must start inside the input or the padding before it
             if extra and free + extra < space[k] + before[k]:
                 beyond[k] = extra
+    grown = zip(space, before, after, beyond, strict=True)
+    check_size(math.prod(shape[:2]) * math.prod(sum(sizes) for sizes in grown))
     table = np.arange(int(np.prod(shape)), dtype=np.intp).reshape(tuple(shape))
     still = [(0, 0), (0, 0)]
     table = np.pad(table, still + list(zip(before, after, strict=True)), constant_values=-1)

@@ -64,12 +64,17 @@ class Bracket:
     witnessed: float = math.inf
     witness: NDArray[np.float32] | None = None
 
+    @property
+    def contradictory(self) -> bool:
+        """Whether the proof's ball holds the witness: one of the engines was wrong."""
+        return self.proven >= self.witnessed
+
     def outcome(self, epsilon: float) -> Outcome:
         """What the bracket says of the ball of radius `epsilon`.
 
         A proof and a witness that contradict each other decide nothing.
         """
-        if self.proven >= self.witnessed:
+        if self.contradictory:
             return Outcome.UNKNOWN
         if self.witnessed <= epsilon:
             return Outcome.SAT

@@ -21,15 +21,19 @@ Bounds = tuple[Float, Float]
 def read_bounds(bounds: Any, size: int) -> Bounds | None:
     """(low, high), numbers or arrays that broadcast to `size` inputs, as two flat float64 arrays.
 
+    They are rounded to float32 first, as points are: a point written as 0.1 lies within a bound of 0.1.
+
     Raises:
         QueryError: not two of them, of another size, NaN, or low above high.
     """
     if bounds is None:
         return None
     try:
-        low, high = (
-            np.broadcast_to(np.asarray(side, dtype=np.float64).reshape(-1), (size,)).copy() for side in bounds
-        )
+        with np.errstate(over="ignore"):  # beyond float32 is no bound at all
+            low, high = (
+                np.broadcast_to(np.asarray(side, dtype=np.float32).reshape(-1), (size,)).astype(np.float64)
+                for side in bounds
+            )
     except (TypeError, ValueError):
         raise QueryError(
             f"bounds must be (low, high), each a number or an array of {size} numbers; got {bounds!r}."
@@ -117,9 +121,10 @@ class Ball:
 
 def _subtract(a: Float, b: Float) -> tuple[Float, Float]:
     """`difference` and `error` with `difference + error == a - b` exactly (TwoSum, Knuth)."""
-    difference = a - b
-    virtual = a - difference
-    return difference, (a - (difference + virtual)) + (virtual - b)
+    with np.errstate(invalid="ignore"):  # infinite inputs are infinitely far, whatever the error
+        difference = a - b
+        virtual = a - difference
+        return difference, (a - (difference + virtual)) + (virtual - b)
 
 
 def _coordinate_distance(x: NDArray[np.float32], center: NDArray[np.float32]) -> Float:
@@ -132,7 +137,8 @@ def _coordinate_distance(x: NDArray[np.float32], center: NDArray[np.float32]) ->
 
 def _round_inwards(x: Float, ball: Ball) -> NDArray[np.float32]:
     """To float32, then a step towards the center where that left the ball."""
-    rounded = x.astype(np.float32)
+    with np.errstate(over="ignore"):  # infinite; the step below leads back
+        rounded = x.astype(np.float32)
     for _ in range(2):  # the cast moves by half an ulp at most, the outward box by less
         outside = _coordinate_distance(rounded, ball.center) > ball.epsilon
         if ball.bounds is not None:

@@ -57,11 +57,16 @@ def make_query(
                 f"The models don't fit together: {models[0].name!r} has {size} inputs and "
                 f"{models[0].classes} classes, {model.name!r} {model.input_size} and {model.classes}."
             )
-    point = np.asarray(x, dtype=np.float32).reshape(-1)
+    try:
+        with np.errstate(over="ignore"):  # the ball refuses what is not finite
+            point = np.asarray(x, dtype=np.float32).reshape(-1)
+    except (TypeError, ValueError):
+        raise QueryError(f"The point must hold {size} numbers; got {x!r}.") from None
     if point.size != size:
         raise QueryError(f"The point has {point.size} numbers; the models take {size}.")
-    if isinstance(label, bool) or int(label) != label or not 0 <= label < models[0].classes:
+    whole = isinstance(label, (int, np.integer)) and not isinstance(label, bool)
+    if not whole or not 0 <= label < models[0].classes:
         raise QueryError(f"label must be a class, 0..{models[0].classes - 1}; got {label!r}.")
-    if isinstance(epsilon, bool) or not isinstance(epsilon, (int, float, np.number)):
+    if isinstance(epsilon, bool) or not isinstance(epsilon, (int, float, np.integer, np.floating)):
         raise QueryError(f"epsilon must be a finite number >= 0; got {epsilon!r}.")
     return Query(models, Ball(point, float(epsilon), read_bounds(bounds, size)), int(label))

@@ -11,11 +11,18 @@ from pytest_ensemble.queries.query import Query
 __all__ = ["errs", "replays"]
 
 
-def errs(model: Model, x: NDArray[np.float32], label: int) -> NDArray[np.bool_]:
-    """Which inputs, shape (m, n), the model's file labels otherwise by a strict margin: shape (m,)."""
-    scores = model.scores(x)
-    others = np.delete(scores, label, axis=1).max(axis=1)
-    return np.asarray((others > scores[:, label]) & (model.predict(x) != label))
+def errs(
+    model: Model, x: NDArray[np.float32], label: int | NDArray[np.intp]
+) -> NDArray[np.bool_]:
+    """Which inputs, shape (m, n), the model's file labels otherwise by a strict margin: shape (m,).
+
+    `label`: one for all inputs, or shape (m,).
+    """
+    scores, predicted = model.classify(x)
+    rows = np.arange(len(x))
+    right = scores[rows, label]
+    scores[rows, label] = -np.inf
+    return np.asarray((scores.max(axis=1) > right) & (predicted != label))
 
 
 def replays(query: Query, x: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -19,9 +19,7 @@ NO_ZIPMAP = {"zipmap": False}
 
 
 def mlp(hidden: tuple = (6,), activation: str = "relu") -> MLPClassifier:
-    return MLPClassifier(
-        hidden, activation=activation, learning_rate_init=0.01, max_iter=200, random_state=0
-    )
+    return MLPClassifier(hidden, activation=activation, learning_rate_init=0.01, max_iter=200, random_state=0)
 
 
 def data(names: list) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,69 @@
+"""Witnesses by gradients: joint projected gradient ascent on the smallest of the margins."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_ensemble.engines.chains import Array, Chains
+from pytest_ensemble.queries.query import Query
+from pytest_ensemble.queries.replay import replays
+
+__all__ = ["ascend", "polish"]
+
+_STEPS = 24
+
+
+def ascend(
+    chains: Chains,
+    start: Array,
+    low: Array,
+    high: Array,
+    label: NDArray[np.intp],
+    *,
+    steps: int = _STEPS,
+    reach: float = 1.0,
+) -> tuple[Array, Array]:
+    """Projected gradient ascent (Madry et al. 2018) on the least error of k networks.
+
+    Args:
+        chains: the networks.
+        start, low, high: starting points and corners of the boxes, shape (B, n).
+        label: the labels, shape (B,).
+        steps: how many; their size falls from `reach` half widths of the box to a twentieth of that.
+
+    Returns:
+        (x, error): the best inputs, (B, n), and the least error of all networks there, (B,). Rows that err by
+        more than rounding stop at once.
+    """
+    half = (high - low) / 2
+    best, score = start.copy(), np.full(len(start), -np.inf, start.dtype)
+    active, x = np.arange(len(start)), start.copy()
+    for step in range(steps + 1):
+        progress = step / max(steps, 1)
+        errors, direction = chains.ascent(x, label[active], 2.0 + 30.0 * progress)
+        least = errors.min(axis=1)
+        better = least > score[active]
+        best[active[better]], score[active[better]] = x[better], least[better]
+        go = least <= 1e-5 * (1 + np.abs(errors).max(axis=1))
+        if step == steps or not go.any():
+            break
+        if not go.all():
+            active, x, direction, half = active[go], x[go], direction[go], half[go]
+        x = x + (reach * 20.0**-progress) * np.copysign(half, direction)
+        np.clip(x, low[active], high[active], out=x)
+    return best, score
+
+
+def polish(query: Query, start: Array) -> NDArray[np.float32] | None:
+    """A witness that replays, shape (n,), a few ascent steps from candidates of shape (m, n); or None."""
+    chains = Chains([model.network for model in query.models], np.float64)
+    low, high = (np.tile(side, (len(start), 1)) for side in query.ball.box)
+    label = np.full(len(start), query.label)
+    for reach in (0.05, 0.5, 1.0):
+        x, _ = ascend(chains, query.ball.project(start).astype(np.float64), low, high, label, reach=reach)
+        candidates = query.ball.project(x)
+        good = replays(query, candidates)
+        if good.any():
+            return candidates[int(good.argmax())]
+    return None

@@ -1,0 +1,230 @@
+"""`Board`: what the cascade knows of the queries around some points, and how a witness settles many of them.
+
+A *cell* is one team of networks (one, a pair, or more) around one point. The epsilons that are asked, over all
+cells, are the *levels*. Mutual errors are monotone in epsilon (DESIGN F1), so what is known of a cell is the
+largest level proven and the smallest level with a witness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_ensemble.engines.bounds import hidden_bounds
+from pytest_ensemble.engines.chains import Array, Boxes, Chains, Frame, times_transposed
+from pytest_ensemble.networks.model import Model
+from pytest_ensemble.queries.ball import Ball
+from pytest_ensemble.queries.query import Query
+from pytest_ensemble.queries.replay import errs
+
+__all__ = ["BOUNDARY", "TIMEOUT", "Board", "Known"]
+
+# Why a level of a cell was given up.
+TIMEOUT, BOUNDARY = 1, 2
+
+Index = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Known:
+    """A settled (cell, level): proven, or with the witness of shape (n,)."""
+
+    cell: int
+    level: int
+    witness: NDArray[np.float32] | None
+
+
+class Board:
+    """The state of one batch of queries whose points have the same size and bounds.
+
+    Attributes:
+        models: M networks, by digest.
+        levels: (E,) epsilons, ascending.
+        teams: index tuples into models.
+        labels: (P,), of the points.
+        team, point: (C,), of the cells.
+        asked: (C, E), which levels of a cell are asked.
+        proven: (C,), the largest level known to have no error; -1 for none.
+        found: (C,), the smallest level known to have one; E for none.
+        given_up: (C, E), levels that a search could not decide: TIMEOUT or BOUNDARY; 0 elsewhere.
+        unreachable: (M, P, L), the largest level at which a network surely never prefers a class to the label.
+        reachable: (M, P, L), the smallest at which it does somewhere.
+    """
+
+    def __init__(self, queries: Sequence[Query]) -> None:
+        unique = {model.sha256: model for query in queries for model in query.models}
+        self.models: list[Model] = [unique[digest] for digest in sorted(unique)]
+        place = {model.sha256: index for index, model in enumerate(self.models)}
+        self.levels = np.unique([query.ball.epsilon for query in queries])
+        teams: dict[tuple[int, ...], int] = {}
+        points: dict[tuple[str, int], tuple[int, Ball]] = {}
+        cells: dict[tuple[int, int], int] = {}
+        self.place_of: list[tuple[int, int]] = []
+        for query in queries:
+            members = tuple(sorted({place[model.sha256] for model in query.models}))
+            team = teams.setdefault(members, len(teams))
+            point, _ = points.setdefault((query.ball.digest, query.label), (len(points), query.ball))
+            cell = cells.setdefault((team, point), len(cells))
+            self.place_of.append((cell, int(np.searchsorted(self.levels, query.ball.epsilon))))
+        self.teams = list(teams)
+        self.team, self.point = (np.array(index, np.intp) for index in zip(*cells, strict=True))
+        self.asked = np.zeros((len(cells), len(self.levels)), np.bool_)
+        self.asked[tuple(np.array(self.place_of).T)] = True
+        self.balls = [[replace(ball, epsilon=float(e)) for _, ball in points.values()] for e in self.levels]
+        self.labels = np.array([label for _, label in points], np.intp)
+        self.proven = np.full(len(cells), -1)
+        self.found = np.full(len(cells), len(self.levels))
+        self.given_up = np.zeros(self.asked.shape, np.int8)
+        self.witnesses: dict[int, NDArray[np.float32]] = {}
+        shape = (len(self.models), len(self.labels), self.models[0].classes)
+        self.unreachable, self.reachable = np.full(shape, -1), np.full(shape, len(self.levels))
+        self.unreachable[:, np.arange(len(self.labels)), self.labels] = len(self.levels)
+        self._cell_of = np.full((len(self.teams), len(self.labels)), -1)
+        self._cell_of[self.team, self.point] = np.arange(len(cells))
+        self._membership = np.zeros((len(self.teams), len(self.models)), np.float32)
+        for index, team in enumerate(self.teams):
+            self._membership[index, list(team)] = 1
+        self._frames: dict[tuple[int, ...], Frame] = {}
+        self._bounds: dict[int, tuple[Array, Array, NDArray[np.bool_]]] = {}
+
+    # --- geometry ---------------------------------------------------------------------------------
+
+    @cached_property
+    def everyone(self) -> Frame:
+        """All networks; box number `level * P + point`."""
+        exact = Chains([model.network for model in self.models])
+        fast = exact.cast(np.float32)
+        boxes = [ball.box for balls in self.balls for ball in balls]
+        low, high = (np.stack(sides) for sides in zip(*boxes, strict=True))
+        return Frame(fast, fast.boxes(low, high), exact, exact.boxes(low, high))
+
+    def box(self, point: Index, level: Index) -> Index:
+        """Numbers of boxes."""
+        return np.asarray(level * len(self.labels) + point)
+
+    def frame(self, team: tuple[int, ...]) -> Frame:
+        """The networks of a team, over the boxes of all points and levels."""
+        if team not in self._frames:
+            everyone = self.everyone
+            exact = Chains([self.models[index].network for index in team])
+            fast = exact.cast(np.float32)
+            first, columns = everyone.exact.columns_of(team)
+
+            def part(boxes: Boxes) -> Boxes:
+                return Boxes(boxes.center, boxes.radius, boxes.at_center[:, first], boxes.size[:, columns])
+
+            self._frames[team] = Frame(fast, part(everyone.fast_boxes), exact, part(everyone.exact_boxes))
+        return self._frames[team]
+
+    def bounds(self, team: tuple[int, ...], box: Index) -> tuple[Array, Array]:
+        """Float32 bounds of the hidden pre-activations of a team in some boxes, shape (B, N), rounded outwards.
+
+        Computed once per network and box, and shared by all its teams.
+        """
+        chains = self.frame(team).fast
+        lower = np.empty((len(box), chains.neurons), np.float32)
+        upper = np.empty_like(lower)
+        for index, columns in zip(team, chains.columns, strict=True):
+            lows, highs = self._bounds_of(index, box)
+            lower[:, columns], upper[:, columns] = lows[box], highs[box]
+        return lower, upper
+
+    def _bounds_of(self, index: int, box: Index) -> tuple[Array, Array]:
+        frame = self.frame((index,))
+        if index not in self._bounds:
+            shape = len(frame.fast_boxes.center), frame.fast.neurons
+            self._bounds[index] = (
+                np.empty(shape, np.float32),
+                np.empty(shape, np.float32),
+                np.zeros(shape[0], np.bool_),
+            )
+        lower, upper, known = self._bounds[index]
+        missing = np.unique(box[~known[box]])
+        if len(missing):
+            low, high = hidden_bounds(frame.exact, frame.exact_boxes.take(missing))
+            lower[missing] = np.nextafter(low.astype(np.float32), np.float32(-np.inf))
+            upper[missing] = np.nextafter(high.astype(np.float32), np.float32(np.inf))
+            known[missing] = True
+        return lower, upper
+
+    # --- what is open -----------------------------------------------------------------------------
+
+    def open(self) -> NDArray[np.bool_]:
+        """(C, E): what is asked, neither settled nor given up."""
+        level = np.arange(len(self.levels))
+        settled = (level <= self.proven[:, None]) | (level >= self.found[:, None])
+        return np.asarray(self.asked & ~settled & (self.given_up == 0))
+
+    def top(self) -> NDArray[np.intp]:
+        """(C,): the highest open level of each cell; -1 where none is open."""
+        open_ = self.open()
+        highest = open_.shape[1] - 1 - open_[:, ::-1].argmax(axis=1)
+        return np.where(open_.any(axis=1), highest, -1)
+
+    def settled(self) -> list[Known]:
+        """All that is asked and settled so far."""
+        level = np.arange(len(self.levels))
+        unsat = self.asked & (level <= self.proven[:, None])
+        sat = self.asked & (level >= self.found[:, None])
+        known = [Known(int(cell), int(e), None) for cell, e in np.argwhere(unsat & ~sat)]
+        return known + [
+            Known(int(cell), int(e), self.witnesses[int(cell)]) for cell, e in np.argwhere(sat & ~unsat)
+        ]
+
+    def prove_by_singles(self) -> None:
+        """One robust member settles its teams (DESIGN F2)."""
+        robust = self.unreachable.min(axis=2)  # (M, P)
+        for index, team in enumerate(self.teams):
+            cells = np.flatnonzero(self.team == index)
+            best = robust[list(team)][:, self.point[cells]].max(axis=0)
+            self.proven[cells] = np.maximum(self.proven[cells], best)
+
+    # --- witnesses --------------------------------------------------------------------------------
+
+    def offer(self, point: Index, x: Array) -> None:
+        """Try inputs, shape (m, n), for all teams at all levels: each pulled towards its point (F1, F3)."""
+        if not len(x):
+            return
+        chains = self.everyone.fast
+        rows, label = np.arange(len(x)), self.labels[point]
+        origin = self._origins[point]
+        step = x - origin
+        far = np.maximum(np.abs(step).max(axis=1, keepdims=True), np.float32(1e-30))
+        start = times_transposed(origin, chains.first) + chains.first_bias
+        slope = times_transposed(step, chains.first)
+        for level, epsilon in enumerate(self.levels):
+            scale = np.minimum(np.float32(1), np.float32(epsilon) / far)
+            erring = np.empty((len(x), len(self.models)), np.float32)
+            for index, logits in enumerate(chains.logits(start + scale * slope)):
+                beaten = logits > logits[rows, label][:, None]
+                erring[:, index] = beaten.any(axis=1)
+                candidate, target = np.nonzero(beaten & (self.reachable[index, point] > level))
+                np.minimum.at(self.reachable[index], (point[candidate], target), level)
+            all_err = erring @ self._membership.T >= self._membership.sum(axis=1)
+            cells = self._cell_of[:, point].T
+            useful = all_err & (cells >= 0) & (level < self.found[cells])
+            candidate, team = np.nonzero(useful)
+            if len(candidate):
+                # one candidate a cell; another will come for the few that don't replay
+                _, first = np.unique(cells[candidate, team], return_index=True)
+                tried, back = np.unique(candidate[first], return_inverse=True)
+                pulled = origin[tried] + scale[tried] * step[tried]
+                self._confirm(cells[candidate, team][first], back, point[tried], level, pulled)
+
+    @cached_property
+    def _origins(self) -> NDArray[np.float32]:
+        return np.stack([ball.center for ball in self.balls[0]])
+
+    def _confirm(self, cells: Index, candidate: Index, point: Index, level: int, x: Array) -> None:
+        """Replay candidates, shape (m, n), in onnxruntime; cells are settled by those that err there."""
+        for p in np.unique(point):
+            x[point == p] = self.balls[level][p].project(x[point == p])
+        fails = np.stack([errs(model, x, self.labels[point]) for model in self.models], axis=1)
+        for cell, row in zip(cells, candidate, strict=True):
+            if fails[row, list(self.teams[self.team[cell]])].all():
+                self.found[cell] = level
+                self.witnesses[int(cell)] = x[row].copy()

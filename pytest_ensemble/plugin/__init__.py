@@ -1,0 +1,124 @@
+"""The pytest plugin: its hooks. Loading it imports neither numpy nor onnx, and prints nothing.
+
+Reports and the terminal's summary are made once, under pytest-xdist by the controller, from what its
+workers send as JSON when they end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from pytest_ensemble.plugin.fixtures import (
+    ensemble,
+    ensemble_data,
+    ensemble_gate,
+    ensemble_members,
+    ensemble_pool,
+)
+from pytest_ensemble.plugin.markers import MARKERS, check_collected
+from pytest_ensemble.plugin.options import add_options, read_settings
+from pytest_ensemble.plugin.state import CHECKED, FAILURE, MARKS, STATE, State, declared_gates
+from pytest_ensemble.report.document import Document
+
+__all__ = ["ensemble", "ensemble_data", "ensemble_gate", "ensemble_members", "ensemble_pool"]
+
+_OUTPUT = "pytest_ensemble"  # our key among what a worker of pytest-xdist returns
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare options and ini settings."""
+    add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare markers; read the settings."""
+    for line in MARKERS.values():
+        config.addinivalue_line("markers", line)
+    config.stash[STATE] = State(read_settings(config))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Bad marks are errors of the collection."""
+    report = yield
+    if not report.passed:
+        return report
+    return check_collected(report, collector, collector.config.stash[STATE].settings, MARKS)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Remember which gates have to be checked."""
+    session.config.stash[STATE].declared = declared_gates(session.items)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """A test whose gates were not checked fails, whatever else it did."""
+    yield
+    marks = item.stash.get(MARKS, None)
+    if marks is not None and marks.gates and not item.stash.get(CHECKED, False):
+        pytest.fail(
+            "The gates of this test were not checked: call ensemble_gate.check() in it.", pytrace=False
+        )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Short summaries, JUnit messages and annotations get the first line of a gate's failure only."""
+    report = yield
+    crash = getattr(report.longrepr, "reprcrash", None)
+    message = item.stash.get(FAILURE, None)
+    if crash is not None and message is not None and crash.message.endswith(message):
+        crash.message = crash.message.partition("\n")[0]
+    return report
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object | None) -> None:
+    """Take what a worker of pytest-xdist found; it is lost if the worker crashed."""
+    state = node.config.stash[STATE]
+    output = getattr(node, "workeroutput", {}).get(_OUTPUT)
+    if output is not None:
+        state.workers[node.gateway.id] = Document.from_json(json.loads(output))
+    elif node.gateway.id not in state.lost:
+        state.lost.append(node.gateway.id)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """End solver processes; send what was found to the controller, or write the reports."""
+    config = session.config
+    state = config.stash[STATE]
+    if state.session is not None:
+        state.session.close()
+    if hasattr(config, "workeroutput"):
+        config.workeroutput[_OUTPUT] = json.dumps(state.document().to_json())
+    elif state.settings.report and not config.option.collectonly:
+        from pytest_ensemble.report.write import write
+
+        for path in state.settings.report:
+            try:
+                write(state.document(), path)
+            except OSError as problem:
+                state.failed_reports.append(f"{path} could not be written: {problem}")
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:
+    """One line for each gate, where there are any."""
+    from pytest_ensemble.plugin.summary import summary_lines
+
+    state = config.stash[STATE]
+    quiet = terminalreporter.verbosity < 0
+    if config.option.collectonly:
+        return
+    lines = list(summary_lines(state, exitstatus, quiet=quiet))
+    if lines:
+        terminalreporter.write_sep("=", "ensemble gates")
+    for line, markup in lines:
+        terminalreporter.write_line(line, **markup)

@@ -1,0 +1,104 @@
+"""`EnsembleGate`: what the fixture `ensemble_gate` gives, `check()`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import warnings
+from collections.abc import Mapping
+
+import pytest
+
+from pytest_ensemble.analysis.gates import Gate, Ruling, Verdict, judge
+from pytest_ensemble.analysis.scores import Interval
+from pytest_ensemble.plugin.session import Session, plain_failures
+from pytest_ensemble.plugin.state import CHECKED, FAILURE, MARKS
+from pytest_ensemble.plugin.under_test import EnsembleUnderTest
+from pytest_ensemble.report.document import Document, GateResult
+from pytest_ensemble.report.terminal import failure
+
+__all__ = ["EnsembleGate", "InconclusiveGateWarning"]
+
+
+class InconclusiveGateWarning(pytest.PytestWarning):
+    """A gate is inconclusive, and --ensemble-inconclusive=warn lets it pass."""
+
+
+class EnsembleGate:
+    """The gates of one test: all `ensemble_min_uniqueness` and `ensemble_max_mutual_error` marks of it."""
+
+    def __init__(self, item: pytest.Item, session: Session, ensemble: EnsembleUnderTest) -> None:
+        """Use the fixture `ensemble_gate` instead."""
+        self._item = item
+        self._session = session
+        self._ensemble = ensemble
+        self._gates = item.stash[MARKS].gates
+
+    def check(self) -> None:
+        """Solve what the gates need, and fail the test if one of them does not hold.
+
+        A gate holds if every member, or every pair, is surely on the right side of its threshold. It is
+        inconclusive if undecided queries leave that open; that fails the test too, or warns with
+        --ensemble-inconclusive=warn.
+        """
+        __tracebackhide__ = True
+        self._item.stash[CHECKED] = True
+        with plain_failures():
+            self._ensemble.solve(gate.epsilon for gate in self._gates)
+            results = [self._check(gate) for gate in self._gates]
+        open_ones = [result for result in results if result.verdict is not Verdict.PASS]
+        if not open_ones:
+            return
+        suggested = self._session.settings.suggest != "never"
+        message = failure(Document.of(self._session.entries), open_ones, self._rerun(), suggested=suggested)
+        failing = any(result.verdict is Verdict.FAIL for result in open_ones)
+        if failing or self._session.settings.inconclusive == "fail":
+            self._item.stash[FAILURE] = message
+            pytest.fail(message, pytrace=False)
+        warnings.warn(InconclusiveGateWarning(message), stacklevel=2)
+
+    def _check(self, gate: Gate) -> GateResult:
+        ruling = judge(gate, self._scores(gate))
+        result = GateResult(
+            self._ensemble.key,
+            self._item.nodeid,
+            gate.metric,
+            gate.epsilon,
+            gate.threshold,
+            ruling.verdict,
+            ruling.subject,
+            ruling.score.low,
+            ruling.score.high,
+            self._ensemble.undecided(gate.epsilon),
+        )
+        self._session.entries.append(result)
+        if ruling.verdict is not Verdict.PASS:
+            self._ensemble.show(self._worst_pair(ruling), gate.epsilon)
+        wanted = self._session.settings.suggest
+        if wanted == "always" or (wanted == "failing" and ruling.verdict is Verdict.FAIL):
+            self._ensemble.suggest(epsilon=gate.epsilon)
+        return result
+
+    def _scores(self, gate: Gate) -> Mapping[str, Interval]:
+        if gate.metric == "min_uniqueness":
+            return self._ensemble.uniqueness(epsilon=gate.epsilon)
+        scores = self._ensemble.mutual_error(epsilon=gate.epsilon)
+        return {"~".join(pair): score for pair, score in scores.items()}
+
+    def _worst_pair(self, ruling: Ruling) -> tuple[str, str]:
+        scores = self._ensemble.mutual_error(epsilon=ruling.gate.epsilon)
+        own = {
+            pair: score
+            for pair, score in scores.items()
+            if ruling.subject in pair or ruling.subject == "~".join(pair)
+        }
+        return max(own, key=lambda pair: (own[pair].high, own[pair].low))
+
+    def _rerun(self) -> str:
+        """The command that runs this test again from where pytest was called."""
+        config = self._item.config
+        path, separator, rest = self._item.nodeid.partition("::")
+        test = os.path.relpath(config.rootpath / path, config.invocation_params.dir) + separator + rest
+        quoted = shlex.quote(test) if set(test) & set('"$`\\!') else f'"{test}"'
+        arguments = (shlex.quote(argument) for argument in self._session.settings.arguments)
+        return " ".join(["pytest", quoted, *arguments])

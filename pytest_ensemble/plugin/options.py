@@ -1,0 +1,325 @@
+"""The settings, as one list: command line > environment PYTEST_ENSEMBLE_* > ini > default.
+
+Thresholds are no settings: what a gate demands stands beside its test, and nowhere else. What a gate is
+asked on by default (points, bounds, epsilon) stands in the ini, not on the command line.
+"""
+
+from __future__ import annotations
+
+import glob
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from pytest_ensemble.engines import ENGINES
+from pytest_ensemble.errors import did_you_mean
+from pytest_ensemble.report.write import FORMATS
+
+__all__ = ["SETTINGS", "Setting", "Settings", "add_options", "read_settings"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting, and the three places where it can be given.
+
+    Attributes:
+        name: "engine" is --ensemble-engine, PYTEST_ENSEMBLE_ENGINE and ensemble_engine in the ini.
+        help: what it does, for `pytest --help`.
+        parse: value of a text; relative paths start at the folder. ValueError says what would be valid.
+        default: where it is given nowhere.
+        check: refuses values that were given for this very run (not those of the ini: a suite that does
+            not use the plugin must not need what the ini names).
+        several: the option can be repeated; the ini takes several words, the environment separates them
+            like PATH.
+        ini_only: a default for markers.
+    """
+
+    name: str
+    help: str
+    parse: Callable[[str, Path], Any]
+    default: Any = None
+    metavar: str = "X"
+    check: Callable[[Any], None] | None = None
+    several: bool = False
+    ini_only: bool = False
+
+    @property
+    def option(self) -> str:
+        """Its name on the command line."""
+        return f"--ensemble-{self.name}"
+
+    @property
+    def ini(self) -> str:
+        """Its name in the ini, and where pytest keeps the option's value."""
+        return f"ensemble_{self.name}"
+
+    @property
+    def variable(self) -> str:
+        """Its environment variable."""
+        return f"PYTEST_ENSEMBLE_{self.name.upper()}"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The values that hold in this session; paths are absolute.
+
+    Attributes:
+        sources: where each setting that was given came from, as users know it.
+        arguments: what stood on the command line and changes verdicts, to run a test again.
+    """
+
+    pool: str | None
+    data: Path | None
+    engine: str
+    timeout: float | None
+    budget: float | None
+    jobs: int
+    suggest: Literal["failing", "always", "never"]
+    inconclusive: Literal["fail", "warn"]
+    report: tuple[Path, ...]
+    points: int | Literal["all"]
+    bounds: tuple[float, float] | None
+    epsilon: tuple[float, ...] | None
+    sources: Mapping[str, str]
+    arguments: tuple[str, ...]
+
+
+# --- values of texts ------------------------------------------------------------------------------
+
+
+def _pool(text: str, folder: Path) -> str:
+    return str(folder / Path(text).expanduser())
+
+
+def _path(text: str, folder: Path) -> Path:
+    return folder / Path(text).expanduser()
+
+
+def _one_of(*names: str) -> Callable[[str, Path], str]:
+    def parse(text: str, folder: Path) -> str:
+        if text not in names:
+            raise ValueError(f"is not a valid value.{did_you_mean(text, names)}")
+        return text
+
+    return parse
+
+
+def _seconds(text: str, folder: Path) -> float | None:
+    if text == "none":
+        return None
+    value = _number(text)
+    if not (value > 0 and math.isfinite(value)):
+        raise ValueError("is not a number of seconds. Valid: a number > 0, or 'none'.")
+    return value
+
+
+def _jobs(text: str, folder: Path) -> int:
+    if text == "auto":
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError("is not a number of processes. Valid: a whole number >= 1, or 'auto'.")
+    return int(text)
+
+
+def _report(text: str, folder: Path) -> Path:
+    path = _path(text, folder)
+    if path.suffix.lower() not in FORMATS:
+        raise ValueError(f"has no known suffix.{did_you_mean(path.suffix.lower(), FORMATS)}")
+    if not path.parent.is_dir():
+        raise ValueError(f"can't be written: there is no folder {path.parent}. Make it first.")
+    if path.is_dir():
+        raise ValueError("can't be written: it is a folder.")
+    return path
+
+
+def _points(text: str, folder: Path) -> int | str:
+    if text == "all":
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError("is not a number of points. Valid: a whole number >= 1, or 'all'.")
+    return int(text)
+
+
+def _bounds(text: str, folder: Path) -> tuple[float, ...] | None:
+    if text == "none":
+        return None
+    values = tuple(_number(part) for part in text.replace(",", " ").split())
+    if len(values) != 2 or not values[0] <= values[1]:
+        raise ValueError("is not a pair of bounds. Valid: two numbers, low and high, or 'none'.")
+    return values
+
+
+def _epsilon(text: str, folder: Path) -> tuple[float, ...]:
+    values = tuple(_number(part) for part in text.replace(",", " ").split())
+    if not values or not all(math.isfinite(value) and value >= 0 for value in values):
+        raise ValueError("is not an epsilon. Valid: one or several finite numbers >= 0.")
+    return tuple(sorted(set(values)))
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+# --- values given for this run --------------------------------------------------------------------
+
+
+def _check_pool(where: str) -> None:
+    if not Path(where).is_dir() and not glob.glob(where, recursive=True):
+        raise ValueError("does not exist. Valid: a folder of *.onnx files, or a pattern that finds some.")
+
+
+def _check_data(path: Path) -> None:
+    if not path.is_file():
+        raise ValueError("does not exist. Valid: an .npz file with arrays x and y.")
+
+
+SETTINGS = (
+    Setting(
+        "pool",
+        "Folder or glob pattern of the ONNX classifiers: the members of ensembles, and the candidates.",
+        _pool,
+        metavar="DIR",
+        check=_check_pool,
+    ),
+    Setting(
+        "data",
+        "Labelled validation data: an .npz with inputs x, shape (m, ...), and labels y, shape (m,).",
+        _path,
+        metavar="FILE",
+        check=_check_data,
+    ),
+    Setting(
+        "engine",
+        "Who answers the queries: "
+        + "; ".join(f"{name}: {what}" for name, what in ENGINES.items())
+        + " (default: auto).",
+        _one_of(*ENGINES),
+        "auto",
+        metavar="|".join(ENGINES),
+    ),
+    Setting(
+        "timeout",
+        "Seconds for one query, or 'none'; what is not decided by then is inconclusive (default: 60).",
+        _seconds,
+        60.0,
+        metavar="SECONDS",
+    ),
+    Setting(
+        "budget",
+        "Seconds of solving for the whole session (under pytest-xdist: of each worker), or 'none' (default).",
+        _seconds,
+        metavar="SECONDS",
+    ),
+    Setting("jobs", "Solver processes, or 'auto' for all cores (default: 1).", _jobs, 1, metavar="N"),
+    Setting(
+        "suggest",
+        "For which gates to look for better members among the candidates (default: failing).",
+        _one_of("failing", "always", "never"),
+        "failing",
+        metavar="failing|always|never",
+    ),
+    Setting(
+        "inconclusive",
+        "What a gate does that undecided queries leave open: fail the test (default), or warn.",
+        _one_of("fail", "warn"),
+        "fail",
+        metavar="fail|warn",
+    ),
+    Setting(
+        "report",
+        f"Write what was found to this file; repeatable. Suffixes: {', '.join(FORMATS)}.",
+        _report,
+        (),
+        metavar="PATH",
+        several=True,
+    ),
+    Setting(
+        "points", "Agreement points of ensembles that don't say (default: 200).", _points, 200, ini_only=True
+    ),
+    Setting("bounds", "Bounds of ensembles that don't say: 'low, high', or 'none'.", _bounds, ini_only=True),
+    Setting("epsilon", "Radii of ensembles that don't say: one or several numbers.", _epsilon, ini_only=True),
+)
+
+# Several words in the ini make one value of these.
+_WORDS = {"bounds", "epsilon"}
+# What a test must be run with again to give the same verdict.
+_VERDICT = {"pool", "data", "engine", "timeout", "budget", "inconclusive"}
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declare all settings to pytest."""
+    group = parser.getgroup("ensemble", "ensemble gates")
+    for setting in SETTINGS:
+        where = "" if setting.ini_only else f" Also {setting.variable} and {setting.ini} in the ini."
+        if not setting.ini_only:
+            group.addoption(
+                setting.option,
+                dest=setting.ini,
+                action="append" if setting.several else "store",
+                default=None,
+                metavar=setting.metavar,
+                help=setting.help.replace("%", "%%") + where,
+            )
+        kind: Literal["args", "string"] = "args" if setting.several or setting.name in _WORDS else "string"
+        parser.addini(setting.ini, setting.help, type=kind, default=None)
+
+
+def read_settings(config: pytest.Config) -> Settings:
+    """The settings of this session.
+
+    Raises:
+        pytest.UsageError: a bad value; says where it came from, what it is and what would be valid.
+    """
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    arguments: list[str] = []
+    for setting in SETTINGS:
+        texts, source, folder, for_this_run = _given(setting, config)
+        if not texts:
+            values[setting.name] = setting.default
+            continue
+        parsed = [_parse(setting, text, source, folder, for_this_run) for text in texts]
+        values[setting.name] = tuple(parsed) if setting.several else parsed[-1]
+        sources[setting.name] = source
+        if setting.name in _VERDICT and source == setting.option:
+            arguments.append(f"{setting.option}={texts[-1]}")
+    return Settings(**values, sources=sources, arguments=tuple(arguments))
+
+
+def _given(setting: Setting, config: pytest.Config) -> tuple[Sequence[str], str, Path, bool]:
+    """Texts of a setting, where they came from, where relative paths start, and if only for this run."""
+    here = config.invocation_params.dir
+    if not setting.ini_only:
+        option = config.getoption(setting.ini)
+        if option is not None:
+            return (option if setting.several else [option]), setting.option, here, True
+        variable = os.environ.get(setting.variable, "").strip()
+        if variable:
+            texts = variable.split(os.pathsep) if setting.several else [variable]
+            return texts, f"environment variable {setting.variable}", here, True
+    value = config.getini(setting.ini)
+    home, file = config.rootpath, "ini"
+    if config.inipath is not None:
+        home, file = config.inipath.parent, config.inipath.name
+    words = [str(word) for word in value] if isinstance(value, list) else [str(value or "").strip()]
+    if setting.name in _WORDS:
+        words = [" ".join(words)]
+    return [word for word in words if word], f"{setting.ini} in {file}", home, False
+
+
+def _parse(setting: Setting, text: str, source: str, folder: Path, for_this_run: bool) -> Any:
+    try:
+        value = setting.parse(text, folder)
+        if setting.check is not None and for_this_run:
+            setting.check(value)
+    except ValueError as error:
+        raise pytest.UsageError(f"{source}: {text!r} {error}") from None
+    return value

@@ -1,0 +1,102 @@
+"""`State`: what one pytest process knows of its gates. Light: it is made in every suite."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_ensemble.analysis.gates import Verdict
+from pytest_ensemble.plugin.markers import Marks
+from pytest_ensemble.plugin.options import Settings
+from pytest_ensemble.report.document import Document, Entry, GateResult, Queries
+
+if TYPE_CHECKING:
+    from pytest_ensemble.plugin.session import Session
+
+__all__ = ["CHECKED", "FAILURE", "MARKS", "STATE", "State", "declared_gates"]
+
+STATE = pytest.StashKey["State"]()
+MARKS = pytest.StashKey[Marks]()
+CHECKED = pytest.StashKey[bool]()  # of an item: ensemble_gate.check() was called
+FAILURE = pytest.StashKey[str]()  # of an item: the message with which its gates failed
+
+_PACKAGES = ("pytest-ensemble", "pytest", "numpy", "scipy", "onnx", "onnxruntime", "maraboupy")
+
+
+@dataclass
+class State:
+    """Settings, and what was found so far.
+
+    Attributes:
+        settings: of this session.
+        entries: what tests of this process found.
+        declared: gates of the tests that were selected, in their order, as not checked.
+        workers: documents of pytest-xdist's workers, by worker.
+        lost: workers that ended without saying what they found.
+        session: what tests share; None until one uses the plugin.
+        failed_reports: why reports could not be written.
+    """
+
+    settings: Settings
+    entries: list[Entry] = field(default_factory=list)
+    declared: list[GateResult] = field(default_factory=list)
+    workers: dict[str, Document] = field(default_factory=dict)
+    lost: list[str] = field(default_factory=list)
+    session: Session | None = None
+    failed_reports: list[str] = field(default_factory=list)
+
+    def document(self) -> Document:
+        """All that is known, workers included. Gates that nothing is known of are inconclusive."""
+        found = [*self.entries, *(entry for part in self.workers.values() for entry in part.entries)]
+        checked = {
+            _identity(entry): entry
+            for entry in found
+            if isinstance(entry, GateResult) and entry.subject is not None
+        }
+        unchecked = [*self.declared, *(entry for entry in found if isinstance(entry, GateResult))]
+        gates = {_identity(gate): gate for gate in unchecked} | checked
+        others = [entry for entry in found if not isinstance(entry, GateResult)]
+        queries = sum((part.queries for part in self.workers.values()), Queries())
+        if self.session is not None:
+            queries += self.session.queries()
+        return Document.of([*others, *gates.values()], queries, versions())
+
+
+def _identity(gate: GateResult) -> tuple[str, str, float, float]:
+    return gate.test, gate.metric, gate.epsilon, gate.threshold
+
+
+def declared_gates(items: Iterable[pytest.Item]) -> list[GateResult]:
+    """The gates of these tests, as not checked yet: between 0 and 1, which decides nothing."""
+    return [
+        GateResult(
+            None,
+            item.nodeid,
+            gate.metric,
+            gate.epsilon,
+            gate.threshold,
+            Verdict.INCONCLUSIVE,
+            None,
+            0.0,
+            1.0,
+        )
+        for item in items
+        if (marks := item.stash.get(MARKS, None)) is not None
+        for gate in marks.gates
+    ]
+
+
+def versions() -> dict[str, str]:
+    """Versions of what gave the verdicts."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,50 @@
+"""The section "ensemble gates" of the terminal, as lines with their markup."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pytest_ensemble.analysis.gates import Verdict
+from pytest_ensemble.plugin.state import State
+from pytest_ensemble.report.terminal import gate_line, queries_line, swap_lines
+
+__all__ = ["summary_lines"]
+
+Markup = dict[str, bool]
+_COLOURS: dict[Verdict, Markup] = {
+    Verdict.PASS: {"green": True},
+    Verdict.FAIL: {"red": True},
+    Verdict.INCONCLUSIVE: {"yellow": True},
+}
+
+
+def summary_lines(state: State, exitstatus: int, *, quiet: bool) -> Iterator[tuple[str, Markup]]:
+    """A line for each gate, then the queries and the reports; nothing where the plugin is not used."""
+    found = state.document()
+    for gate in found.gates:
+        if quiet and gate.verdict is Verdict.PASS:
+            continue
+        yield gate_line(gate), _COLOURS[gate.verdict]
+        if state.settings.suggest == "always" and gate.verdict is Verdict.PASS:
+            for text in swap_lines(found, gate):
+                yield f"{'':<14}suggestion: {text}", {}
+    used = bool(found.gates or found.ensembles)
+    for worker in state.lost if used or state.settings.pool else ():
+        yield (
+            f"Worker {worker} ended without a report: what its tests checked counts as not checked.",
+            {"red": True},
+        )
+    if not quiet and found.queries.total:
+        yield queries_line(found.queries), {}
+    if not used and exitstatus in (0, 1, 5) and state.settings.sources.get("pool") == "--ensemble-pool":
+        yield (
+            "--ensemble-pool is given, but no selected test declares a gate. Mark one with "
+            "@pytest.mark.ensemble(...) and @pytest.mark.ensemble_min_uniqueness(...), and call "
+            "ensemble_gate.check() in it; see pytest --markers.",
+            {"yellow": True},
+        )
+    for path in () if quiet else state.settings.report:
+        if not any(failed.startswith(str(path)) for failed in state.failed_reports):
+            yield f"report: {path}", {}
+    for failed in state.failed_reports:
+        yield f"report: {failed}", {"red": True}

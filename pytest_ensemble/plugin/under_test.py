@@ -1,0 +1,187 @@
+"""`EnsembleUnderTest`: what the fixture `ensemble` gives, the scores of one test's ensemble."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from pytest_ensemble.analysis.points import Points
+from pytest_ensemble.analysis.scores import Interval, Pair, Tally, pairs_of, uniqueness
+from pytest_ensemble.analysis.selection import Swap
+from pytest_ensemble.errors import QueryError
+from pytest_ensemble.plugin.session import Session, Subject, digest, plain_bounds
+from pytest_ensemble.queries.answer import Answer, Outcome
+from pytest_ensemble.report import document
+
+__all__ = ["EnsembleUnderTest"]
+
+
+class EnsembleUnderTest:
+    """Scores of the members that a test's `ensemble` mark names, around its agreement points.
+
+    Nothing is solved before it is asked for, and nothing twice in a session. Wherever `epsilon` is an
+    argument it may be left out if the mark has exactly one.
+
+    Attributes:
+        members: names, in the order of the mark.
+        epsilons: radii of the mark, ascending.
+        points: the agreement points; `len(ensemble.points)`, `.labels`, `.indices`.
+    """
+
+    def __init__(
+        self, session: Session, subject: Subject, members: Sequence[str], epsilons: Sequence[float], test: str
+    ) -> None:
+        """Use the fixture `ensemble` instead.
+
+        Raises:
+            QueryError: an unknown member, or fewer than two.
+        """
+        self._session = session
+        self._analysis = subject.analysis
+        self.members = self._analysis.pool.select(members)
+        if len(self.members) < 2:
+            raise QueryError(f"An ensemble needs at least two members; got {len(self.members)}.")
+        self.epsilons = tuple(epsilons)
+        self.key = digest([subject.key, self.members])[:12]
+        self._entries = session.entries
+        self._tallied: set[float] = set()
+        self._describe(subject, test)
+
+    @property
+    def points(self) -> Points:
+        """The agreement points."""
+        return self._analysis.points
+
+    def mutual_error(self, *, epsilon: float | None = None) -> dict[Pair, Interval]:
+        """Mutual error score of every pair of members, keyed by (a, b) with a < b."""
+        return {pair: tally.mutual_error for pair, tally in self._tallies(epsilon).items()}
+
+    def uniqueness(self, *, epsilon: float | None = None) -> dict[str, Interval]:
+        """Uniqueness score of every member."""
+        return self._uniqueness(self._tallies(epsilon))
+
+    def suggest(self, *, epsilon: float | None = None) -> list[Swap]:
+        """Swaps of weak members for candidates of the pool, as the iterative selection makes them."""
+        radius = self._one(epsilon)
+        with self._session.solving(self._analysis):
+            swaps = self._analysis.suggest(self.members, epsilon=radius)
+        self._entries.extend(
+            document.Suggestion(
+                self.key,
+                swap.epsilon,
+                swap.out,
+                swap.into,
+                swap.uniqueness_before,
+                swap.uniqueness_after,
+                swap.accuracy_before,
+                swap.accuracy_after,
+            )
+            for swap in swaps
+        )
+        return swaps
+
+    def answer(self, pair: Sequence[str], point: int, epsilon: float | None = None) -> Answer:
+        """The answer for two members around agreement point number `point`, with its witness."""
+        radius = self._one(epsilon)
+        with self._session.solving(self._analysis):
+            return self._analysis.answer(pair, point, radius)
+
+    # --- for gates --------------------------------------------------------------------------------
+
+    def solve(self, epsilons: Iterable[float]) -> None:
+        """Answer all queries at these radii in one go, so that the engine can share work."""
+        with self._session.solving(self._analysis):
+            self._analysis.solve(self.members, sorted(set(epsilons)))
+
+    def undecided(self, epsilon: float) -> dict[str, int]:
+        """How many queries at this radius are undecided, by reason."""
+        reasons: Counter[str] = Counter()
+        for pair, tally in self._tallies(epsilon).items():
+            for point in range(len(self.points)) if tally.unknown else ():
+                if self._analysis.bracket(pair, point).outcome(epsilon) is Outcome.UNKNOWN:
+                    reasons[self.answer(pair, point, epsilon).reason or "disagreement"] += 1
+        return dict(sorted(reasons.items()))
+
+    def show(self, pair: Pair, epsilon: float) -> None:
+        """Put an input on which both err into the report: the one nearest to its point."""
+        brackets = [self._analysis.bracket(pair, point) for point in range(len(self.points))]
+        found = [point for point, b in enumerate(brackets) if b.outcome(epsilon) is Outcome.SAT]
+        if not found:
+            return
+        point = min(found, key=lambda k: brackets[k].witnessed)
+        witness = brackets[point].witness
+        assert witness is not None
+        pool = self._analysis.pool
+        self._entries.append(
+            document.Example(
+                self.key,
+                epsilon,
+                pair,
+                point,
+                int(self.points.indices[point]),
+                int(self.points.labels[point]),
+                {name: int(pool[name].predict(witness.reshape(1, -1))[0]) for name in pair},
+                brackets[point].witnessed,
+            )
+        )
+
+    # --- inside -----------------------------------------------------------------------------------
+
+    def _one(self, epsilon: float | None) -> float:
+        if epsilon is not None:
+            return epsilon
+        if len(self.epsilons) != 1:
+            several = ", ".join(f"{value:g}" for value in self.epsilons)
+            raise QueryError(f"Say which epsilon=; the ensemble mark has several: {several}.")
+        return self.epsilons[0]
+
+    def _tallies(self, epsilon: float | None) -> dict[Pair, Tally]:
+        radius = self._one(epsilon)
+        with self._session.solving(self._analysis):
+            tallies = self._analysis.tallies(epsilon=radius, members=self.members)
+        radius = float(radius)
+        if radius not in self._tallied:
+            self._tallied.add(radius)
+            self._record(radius, tallies)
+        return tallies
+
+    def _uniqueness(self, tallies: dict[Pair, Tally]) -> dict[str, Interval]:
+        return {
+            name: uniqueness(name, [other for other in self.members if other != name], tallies)
+            for name in self.members
+        }
+
+    def _record(self, epsilon: float, tallies: dict[Pair, Tally]) -> None:
+        for pair in pairs_of(self.members):
+            tally = tallies[pair]
+            score = tally.mutual_error
+            self._entries.append(
+                document.MutualError(
+                    self.key, epsilon, pair, score.low, score.high, tally.sat, tally.unsat, tally.unknown
+                )
+            )
+        for name, score in self._uniqueness(tallies).items():
+            self._entries.append(document.Uniqueness(self.key, epsilon, name, score.low, score.high))
+
+    def _describe(self, subject: Subject, test: str) -> None:
+        """Put the ensemble, its pool and points into the report."""
+        pool, points = self._analysis.pool, self.points
+        bounds = plain_bounds(self._analysis.bounds, pool)
+        self._entries.append(
+            document.Ensemble(
+                self.key,
+                (test,),
+                self.members,
+                tuple(name for name in pool if name not in self.members),
+                None if bounds is None else (bounds[0], bounds[1]),
+                self._analysis.engine.name,
+            )
+        )
+        self._entries.extend(
+            document.Member(self.key, name, model.sha256, subject.accuracy[name])
+            for name, model in pool.items()
+        )
+        indices = tuple(np.asarray(points.indices).tolist())
+        self._entries.append(document.PointSet(self.key, len(points), subject.label, indices, points.sha256))

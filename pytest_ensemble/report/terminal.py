@@ -1,0 +1,318 @@
+"""Lines for people, drawn from a document: how a gate failed, and a session's gates in a line each.
+
+Everything here is a pure function of the document; the plugin only prints what it yields.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+
+from pytest_ensemble.analysis.gates import Gate, Verdict
+from pytest_ensemble.analysis.scores import Interval
+from pytest_ensemble.report.document import Document, GateResult, MutualError, Queries
+
+__all__ = ["failure", "gate_line", "queries_line", "severity", "swap_lines"]
+
+WIDTH = 100
+MOST_ROWS = 15
+MOST_PARTNERS = 5
+MOST_SWAPS = 3
+_KEY = 17  # column where values start, within a block
+_ADVICE = {
+    "timeout": "raise --ensemble-timeout (or --ensemble-budget), or add --ensemble-jobs",
+    "boundary": "scores are too close to a tie to tell; move epsilon a little",
+    "unsupported": "this engine can't answer them; use --ensemble-engine=auto",
+    "crashed": "the solver crashed on them; use --ensemble-engine=auto, or give it more memory",
+    "memory": "give the solver more memory, or lower --ensemble-jobs",
+    "disagreement": "two engines contradict each other; please report this with the models",
+}
+
+
+# --- a failing gate -------------------------------------------------------------------------------
+
+
+def failure(document: Document, gates: Sequence[GateResult], rerun: str, *, suggested: bool = True) -> str:
+    """The message of a test whose gates don't hold: a plain first line, then a block for each gate.
+
+    Args:
+        document: with the scores of the gates' ensemble.
+        gates: those that fail or are inconclusive, at least one.
+        rerun: command that runs this test again.
+        suggested: whether better members were looked for.
+    """
+    ordered = sorted(gates, key=severity)
+    more = len(ordered) - 1
+    lines = [_headline(document, ordered[0]) + (f" (+{more} more gate{'s'[: more > 1]})" if more else "")]
+    for k, gate in enumerate(ordered):
+        if k:
+            lines += ["", _headline(document, gate)]
+        said = any(other.epsilon == gate.epsilon for other in ordered[:k])
+        lines += ["", *_block(document, gate), *(() if said else _suggestion(document, gate, suggested))]
+    return "\n".join([*lines, _line("rerun", rerun)])
+
+
+def severity(gate: GateResult) -> tuple[int, float]:
+    """Sorts gates, worst first: fail, inconclusive, pass, and the largest miss of the threshold."""
+    order = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
+    return order.index(gate.verdict), -_miss(gate)
+
+
+def _miss(gate: GateResult) -> float:
+    """By how much the best end of the score is on the wrong side of the threshold."""
+    if gate.metric == "min_uniqueness":
+        return gate.threshold - gate.high
+    return gate.low - gate.threshold
+
+
+def _headline(document: Document, gate: GateResult) -> str:
+    """One plain line: it is all that short summaries and annotations show."""
+    show = _digits(gate, [gate.score])
+    title, what = _title(gate.test), f"{gate.subject} {_noun(gate)} {show(gate.score)}"
+    if gate.verdict is Verdict.INCONCLUSIVE:
+        total = sum(entry.unknown for entry in document.pairs(gate).values())
+        reasons = _counts(gate.undecided) or "reasons unknown"
+        need = show(gate.threshold)
+        return (
+            f"{title}: inconclusive: {what}, needs {_relation(gate)} {need} at epsilon {gate.epsilon:g} "
+            f"({total} undecided: {reasons})"
+        )
+    line = f"{title}: {what} {_opposite(gate)} {show(gate.threshold)} at epsilon {gate.epsilon:g}"
+    if gate.metric == "max_mutual_error":
+        entry = next(entry for entry in document.pairs(gate).values() if "~".join(entry.pair) == gate.subject)
+        return f"{line} ({entry.sat} of {_total(entry)} points)"
+    partners = _partners(document, gate)
+    name, worst = max(partners.items(), key=lambda item: (item[1].high, item[1].low))
+    return f"{line} (worst pair {gate.subject}~{name}, mutual error {worst})"
+
+
+def _block(document: Document, gate: GateResult) -> Iterator[str]:
+    yield from _table(document, gate)
+    yield ""
+    if gate.metric == "min_uniqueness" and gate.subject is not None:
+        partners = _partners(document, gate)
+        shown = dict(sorted(partners.items(), key=lambda item: item[1], reverse=True)[:MOST_PARTNERS])
+        texts = [f"{name} {score}" for name, score in partners.items() if name in shown]
+        if len(partners) > len(shown):
+            texts.append(f"... and {len(partners) - len(shown)} less")
+        yield from _wrap(f"{gate.subject} errs with", texts)
+    for example in document.examples:
+        if (example.ensemble, example.epsilon) == (gate.ensemble, gate.epsilon) and _worst_pair(
+            document, gate
+        ) == example.pair:
+            says = ", ".join(f"{name} says {label}" for name, label in example.says.items())
+            text = f"point {example.point}, label {example.label}: {says}; replayed in onnxruntime"
+            yield _line("example", text)
+    if gate.verdict is Verdict.INCONCLUSIVE:
+        for reason in gate.undecided:
+            yield _line("what to do", f"{reason}: {_ADVICE.get(reason, 'try another --ensemble-engine')}")
+
+
+def _suggestion(document: Document, gate: GateResult, suggested: bool) -> Iterator[str]:
+    swaps = list(swap_lines(document, gate))
+    if swaps:
+        yield from (_line("suggestion" if k == 0 else "", text) for k, text in enumerate(swaps))
+    elif suggested and gate.verdict is Verdict.FAIL:
+        yield _line("suggestion", _no_swap(document, gate))
+
+
+def swap_lines(document: Document, gate: GateResult) -> Iterator[str]:
+    """The suggested swaps at the gate's epsilon, in the order to make them."""
+    swaps = [
+        swap
+        for swap in document.suggestions
+        if (swap.ensemble, swap.epsilon) == (gate.ensemble, gate.epsilon)
+    ]
+    for k, swap in enumerate(swaps[:MOST_SWAPS]):
+        yield (
+            f"{'then ' if k else ''}replace {swap.out} with {swap.into}: "
+            f"uniqueness {swap.uniqueness_before} -> {swap.uniqueness_after}; "
+            f"ensemble accuracy {swap.accuracy_before:.3f} -> {swap.accuracy_after:.3f}"
+        )
+    if len(swaps) > MOST_SWAPS:
+        yield f"... and {len(swaps) - MOST_SWAPS} more; ensemble.suggest() gives them all"
+
+
+def _no_swap(document: Document, gate: GateResult) -> str:
+    ensemble = document.ensemble(gate)
+    if ensemble is not None and not ensemble.candidates:
+        return "none: every network of the pool is a member; add candidates to the pool"
+    return "none: no candidate is surely more unique in the weakest member's place"
+
+
+# --- its table ------------------------------------------------------------------------------------
+
+
+def _table(document: Document, gate: GateResult) -> Iterator[str]:
+    """Members in their order, or pairs with the worst first; at most so many rows, passing ones go first."""
+    rows = dict(_rows(document, gate))
+    rule = Gate(gate.metric, gate.threshold, gate.epsilon)
+    verdicts = {name: rule.verdict(score) for name, (score, _, _) in rows.items()}
+    sign = 1 if gate.metric == "min_uniqueness" else -1
+    worst_first = sorted(
+        rows,
+        key=lambda name: (
+            verdicts[name] is Verdict.PASS,
+            sign * rows[name][0].low,
+            sign * rows[name][0].high,
+        ),
+    )
+    kept = worst_first[:MOST_ROWS]
+    if gate.metric == "min_uniqueness":
+        kept = [name for name in rows if name in kept]
+    show = _digits(gate, [rows[name][0] for name in kept])
+    cells = [("member" if sign > 0 else "pair", _noun(gate), "need", "undecided", "verdict")]
+    for name in kept:
+        score, unknown, total = rows[name]
+        remark = verdicts[name].value
+        if verdicts[name] is Verdict.FAIL:
+            miss = gate.threshold - score.high if sign > 0 else score.low - gate.threshold
+            remark = f"FAIL  ({'short' if sign > 0 else 'over'} by {show(miss)})"
+        cells.append((name, show(score), show(gate.threshold), f"{unknown}/{total}", remark))
+    widths = [max(len(row[k]) for row in cells) for k in range(4)]
+    for name, text, need, undecided, remark in cells:
+        yield (
+            f"  {name:<{widths[0]}}   {text:<{widths[1]}}   {need:<{widths[2]}}   "
+            f"{undecided:>{widths[3]}}   {remark}"
+        )
+    hidden = Counter(verdicts[name] for name in rows if name not in kept)
+    if hidden:
+        counts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(hidden.items()))
+        passing = set(hidden) == {Verdict.PASS}
+        yield f"  ... and {hidden.total()} more that pass" if passing else f"  ... and more: {counts}"
+
+
+def _rows(document: Document, gate: GateResult) -> Iterator[tuple[str, tuple[Interval, int, int]]]:
+    """(subject, (score, undecided queries, all queries)), members in their order."""
+    pairs = document.pairs(gate)
+    if gate.metric == "max_mutual_error":
+        for entry in pairs.values():
+            yield "~".join(entry.pair), (entry.score, entry.unknown, _total(entry))
+        return
+    for unique in document.uniqueness:
+        if (unique.ensemble, unique.epsilon) == (gate.ensemble, gate.epsilon):
+            own = [entry for pair, entry in pairs.items() if unique.member in pair]
+            undecided, total = sum(entry.unknown for entry in own), sum(map(_total, own))
+            yield unique.member, (unique.score, undecided, total)
+
+
+def _total(entry: MutualError) -> int:
+    return entry.sat + entry.unsat + entry.unknown
+
+
+def _partners(document: Document, gate: GateResult) -> dict[str, Interval]:
+    """Mutual errors of the gate's subject with the other members, in their order."""
+    ensemble = document.ensemble(gate)
+    assert ensemble is not None
+    scores = {
+        name: entry.score
+        for pair, entry in document.pairs(gate).items()
+        if gate.subject in pair
+        for name in pair
+        if name != gate.subject
+    }
+    return {name: scores[name] for name in ensemble.members if name in scores}
+
+
+def _worst_pair(document: Document, gate: GateResult) -> tuple[str, str] | None:
+    own = [
+        entry
+        for entry in document.pairs(gate).values()
+        if gate.subject in entry.pair or gate.subject == "~".join(entry.pair)
+    ]
+    return max(own, key=lambda entry: (entry.high, entry.low)).pair if own else None
+
+
+# --- summary --------------------------------------------------------------------------------------
+
+
+def gate_line(gate: GateResult) -> str:
+    """Verdict, test, and the worst score against the threshold."""
+    if gate.subject is None:
+        found = f"{_noun(gate)} at epsilon {gate.epsilon:g}: not checked"
+    else:
+        show = _digits(gate, [gate.score])
+        relation = {Verdict.PASS: _relation(gate), Verdict.FAIL: _opposite(gate)}
+        sign = relation.get(gate.verdict, f"needs {_relation(gate)}")
+        found = (
+            f"{_noun(gate)} at epsilon {gate.epsilon:g}: {gate.subject} {show(gate.score)} "
+            f"{sign} {show(gate.threshold)}"
+        )
+    verdict = "FAIL" if gate.verdict is Verdict.FAIL else gate.verdict.value
+    return f"{verdict:<12}  {gate.test}  {found}"
+
+
+def queries_line(queries: Queries) -> str:
+    """How many queries were solved, what came out, by whom and in what time."""
+    unknown = sum(queries.unknown.values())
+    reasons = f" ({_counts(queries.unknown)})" if unknown else ""
+    by_engine = f", by {_counts(queries.by_engine, order='name first')}" if queries.by_engine else ""
+    return (
+        f"{queries.total} queries: {queries.sat} sat, {queries.unsat} unsat, {unknown} unknown{reasons}"
+        f"{by_engine}, in {queries.seconds:.1f} s"
+    )
+
+
+# --- words ----------------------------------------------------------------------------------------
+
+
+def _title(test: str) -> str:
+    """What a test file is about: "release" for tests/test_release.py."""
+    stem = PurePosixPath(test.partition("::")[0]).stem
+    return stem.removeprefix("test_").removesuffix("_test") or stem
+
+
+def _noun(gate: GateResult) -> str:
+    return "uniqueness" if gate.metric == "min_uniqueness" else "mutual error"
+
+
+def _relation(gate: GateResult) -> str:
+    return ">=" if gate.metric == "min_uniqueness" else "<="
+
+
+def _opposite(gate: GateResult) -> str:
+    return "<" if gate.metric == "min_uniqueness" else ">"
+
+
+def _counts(counts: Mapping[str, int], order: str = "number first") -> str:
+    pairs = [(str(count), name) for name, count in counts.items()]
+    return ", ".join(" ".join(pair if order == "number first" else pair[::-1]) for pair in pairs)
+
+
+class _Digits:
+    """Writes scores with enough digits: one that misses the threshold must not look equal to it."""
+
+    def __init__(self, threshold: float, scores: Iterable[Interval]) -> None:
+        ends = {end for score in scores for end in (score.low, score.high)} - {threshold}
+        enough = (
+            digits
+            for digits in range(3, 9)
+            if float(f"{threshold:.{digits}f}") == threshold
+            and all(f"{end:.{digits}f}" != f"{threshold:.{digits}f}" for end in ends)
+        )
+        self._digits = next(enough, 9)
+
+    def __call__(self, value: float | Interval) -> str:
+        if not isinstance(value, Interval):
+            return f"{value:.{self._digits}f}"
+        return self(value.low) if value.exact else f"{self(value.low)} .. {self(value.high)}"
+
+
+def _digits(gate: GateResult, scores: Iterable[Interval]) -> _Digits:
+    return _Digits(gate.threshold, scores)
+
+
+def _line(name: str, text: str) -> str:
+    return f"  {name:<{_KEY}}{text}".rstrip()
+
+
+def _wrap(name: str, texts: Sequence[str]) -> Iterator[str]:
+    """Texts side by side, in as many lines as the width takes."""
+    line = ""
+    for text in texts:
+        if line and len(line) + 3 + len(text) > WIDTH - _KEY - 2:
+            yield _line(name, line)
+            name, line = "", ""
+        line = f"{line}   {text}" if line else text
+    yield _line(name, line)

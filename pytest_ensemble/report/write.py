@@ -1,0 +1,54 @@
+"""Write a document to a file; the suffix says how."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pytest_ensemble.report.document import Document
+
+__all__ = ["FORMATS", "write"]
+
+
+def as_json(document: Document) -> str:
+    """The document as JSON of its schema, an entry of a list in a line."""
+
+    def text(value: Any) -> str:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+    parts = []
+    for name, value in document.to_json().items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            inside = ",\n  ".join(text(entry) for entry in value)
+            parts.append(f"{text(name)}: [\n  {inside}\n ]")
+        else:
+            parts.append(f"{text(name)}: {text(value)}")
+    return "{\n " + ",\n ".join(parts) + "\n}\n"
+
+
+FORMATS: dict[str, Callable[[Document], str]] = {".json": as_json}
+
+
+def write(document: Document, path: Path) -> None:
+    """Write a document in the format of the path's suffix; readers see the old file or the new one whole.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    text = FORMATS[path.suffix.lower()](document)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        # mkstemp makes files private; a report is as readable as any new file
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

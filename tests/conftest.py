@@ -1,0 +1,14 @@
+"""What all tests share: pytester, and how Hypothesis behaves."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+pytest_plugins = ["pytester"]
+
+# No deadlines: the first example of a test opens onnxruntime, and machines differ.
+settings.register_profile("local", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")

@@ -1,0 +1,94 @@
+"""Under pytest-xdist: one report and one summary, from what all workers found."""
+
+import json
+
+import pytest
+
+from tests.plugin.conftest import MEMBERS, said
+
+pytest.importorskip("xdist")
+
+
+def both(repo):
+    repo.gate("min_uniqueness(0.9)", name="test_a")
+    repo.gate("max_mutual_error(0.5)", epsilon=0.01, name="test_b")
+    repo.gate("min_uniqueness(0.5)", name="test_c", more=", points=10")
+
+
+def without(report, *names):
+    """A report but for what depends on who solved what; entries in any order."""
+    kept = {name: value for name, value in report.items() if name not in names}
+    return {
+        name: sorted(map(json.dumps, value)) if isinstance(value, list) else value
+        for name, value in kept.items()
+    }
+
+
+def test_reports_and_summary_are_the_same_and_come_once(repo):
+    both(repo)
+    alone = repo.run("--ensemble-report=x.json", subprocess=True)
+    spread = repo.run("--ensemble-report=y.json", "-n2", subprocess=True)
+    for result in (alone, spread):
+        result.assert_outcomes(passed=2, failed=1)
+    x, y = (json.loads((repo.path / name).read_text()) for name in ("x.json", "y.json"))
+    assert without(x, "queries") == without(y, "queries")
+    assert x["gates"] == y["gates"]  # in the order of the tests
+
+    def lines(result):
+        section = said(result).partition("= ensemble gates =")[2].partition("= short test summary")[0]
+        return [line for line in section.splitlines()[1:] if "queries" not in line and "report: " not in line]
+
+    assert lines(alone) == lines(spread)
+    assert said(spread).count("ensemble gates") == 1
+    assert y["queries"]["total"] == len(repo.queries()) - x["queries"]["total"]
+
+
+def test_the_failure_is_shown_whole(repo):
+    both(repo)
+    text = said(repo.run("-n2", subprocess=True))
+    assert (
+        "release: m2 uniqueness 0.800 < 0.900 at epsilon 0.1 (worst pair m2~m3, mutual error 0.400)\n" in text
+    )
+    assert "  m2 errs with     m1 0.200   m3 0.400   m4 0.000\n" in text
+
+
+def test_gates_of_a_crashed_worker_are_not_claimed_to_pass(repo):
+    repo.monkeypatch.setenv("CORNER_CRASH", "m5")
+    repo.gate("min_uniqueness(0.5)", name="test_fine")
+    repo.test("ensemble(['m1', 'm5'], 0.1)\nensemble_min_uniqueness(0.1)", name="test_crash")
+    result = repo.run("-n1", "--max-worker-restart=1", "--ensemble-report=x.json", subprocess=True)
+    assert result.ret != 0
+    gates = {
+        gate["test"].partition("::")[2]: gate
+        for gate in json.loads((repo.path / "x.json").read_text())["gates"]
+    }
+    assert gates["test_crash"]["verdict"] == "inconclusive"
+    assert gates["test_fine"]["verdict"] == "inconclusive"  # what it found went down with the worker
+    assert "Worker gw0 ended without a report" in said(result)
+    assert "test_release.py::test_crash  uniqueness at epsilon 0.1: not checked" in said(result)
+
+
+def test_a_pool_that_does_not_exist_is_one_message(repo):
+    both(repo)
+    result = repo.run("-n2", "--ensemble-pool=nowhere", subprocess=True)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert said(result).count("does not exist") == 1
+
+
+def test_everything_works_without_xdist(repo):
+    both(repo)
+    result = repo.run("-p", "no:xdist", subprocess=True)
+    result.assert_outcomes(passed=2, failed=1)
+    assert "= ensemble gates =" in said(result)
+
+
+def test_a_suite_without_gates_says_nothing(repo):
+    repo.test(fixture="", body="pass")
+    result = repo.run("-n2", subprocess=True)
+    result.assert_outcomes(passed=1)
+    assert "ensemble gates" not in said(result)
+
+
+def test_scores_by_hand_are_counted(repo):
+    repo.test(f"ensemble({MEMBERS}, 0.1)", fixture="ensemble", body="ensemble.uniqueness()")
+    assert "120 queries: 16 sat, 104 unsat, 0 unknown" in said(repo.run("-n2", subprocess=True))
