@@ -23,8 +23,10 @@ def trained_pool(dataset: str, train: Images, hidden: Sequence[int], count: int,
         path = place / f"n{seed:02d}.onnx"
         if not path.exists():
             onnx.save(_as_onnx(_train(train, hidden, seed, epochs)), path)
-    return Pool.load(str(place / f"n[0-9][0-9].onnx")) if count == len(list(place.glob("*.onnx"))) else Pool(
-        model for model in Pool.load(place).values() if int(model.name[1:]) < count
+    return (
+        Pool.load(str(place / f"n[0-9][0-9].onnx"))
+        if count == len(list(place.glob("*.onnx")))
+        else Pool(model for model in Pool.load(place).values() if int(model.name[1:]) < count)
     )
 
 

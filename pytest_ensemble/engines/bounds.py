@@ -244,7 +244,7 @@ class Peaks(NamedTuple):
     """What `optimise` saw at the maximising vertices x*.
 
     Attributes:
-        gap: (B, N), what the relaxation of each neuron adds to the bound at the last x*, never negative.
+        gap: (B, N), what the relaxation of each neuron adds to the bound at the last x*.
         erring: (E,), rows for which some x* made all networks err.
         x: (E, n), those x*.
         first: (B, n) the last x* of every row if asked for, else empty.

@@ -166,9 +166,7 @@ def _branch(nodes: _Nodes, pick: NDArray[np.intp]) -> _Nodes:
     inactive = np.arange(len(pick), 2 * len(pick)), pick
     rows.side[active], rows.side[inactive] = 1, -1
     rows.lower[active], rows.upper[inactive] = 0, 0
-    return _Nodes(
-        rows, np.concatenate([nodes.owner, nodes.owner]), np.concatenate([nodes.gap, nodes.gap])
-    )
+    return _Nodes(rows, np.concatenate([nodes.owner, nodes.owner]), np.concatenate([nodes.gap, nodes.gap]))
 
 
 @dataclass
@@ -224,7 +222,9 @@ class _Tree:
         """The ReLU to branch on, shape (B,); -1 where none is unstable."""
         rows = nodes.rows
         unstable = self.frame.fast.relu & (rows.lower < 0) & (rows.upper > 0)
-        score = np.where(unstable, nodes.gap + 1e-6 * np.minimum(-rows.lower, rows.upper), -1)
+        # x* may lie outside of a neuron's tightened bounds: there its gap can be negative
+        gap = np.maximum(nodes.gap, 0) + 1e-6 * np.minimum(-rows.lower, rows.upper)
+        score = np.where(unstable, gap, -1)
         return np.where(unstable.any(axis=1), score.argmax(axis=1), -1)
 
     def settle_leaf(self, leaf: _Nodes) -> None:

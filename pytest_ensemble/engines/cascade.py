@@ -117,9 +117,7 @@ class Cascade:
             start = now
             for entry in known:
                 outcome = Outcome.UNSAT if entry.witness is None else Outcome.SAT
-                answer = Answer(
-                    outcome, entry.witness, engine=self.name, stage=stage, seconds=share
-                )
+                answer = Answer(outcome, entry.witness, engine=self.name, stage=stage, seconds=share)
                 for query in queries.pop((entry.cell, entry.level)):
                     yield query, answer
         for place, waiting in queries.items():

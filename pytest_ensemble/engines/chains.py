@@ -166,9 +166,7 @@ class Chains:
         hidden = self.hidden(first)
         return [hidden[:, place] @ weight.T + bias for weight, bias, place in self.last]
 
-    def errors(
-        self, first: Array, label: NDArray[np.intp], target: NDArray[np.intp] | None = None
-    ) -> Array:
+    def errors(self, first: Array, label: NDArray[np.intp], target: NDArray[np.intp] | None = None) -> Array:
         """By how much each network errs, shape (B, k), at first pre-activations of shape (B, N1).
 
         The margin over `label`, shape (B,), of `target`, shape (B, k), or else of the best other class.

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_ensemble.engines.base import Budget
-from pytest_ensemble.engines.marabou_encoding import ROUNDING, Encoding, encode, summand_size
+from pytest_ensemble.engines.marabou_encoding import ROUNDING, WITNESS, Encoding, encode, summand_size
 from pytest_ensemble.engines.marabou_process import Child, Status, available, missing
 from pytest_ensemble.networks.network import Float
 from pytest_ensemble.queries.answer import Answer, Outcome, Reason
@@ -35,7 +35,7 @@ class MarabouEngine:
 
     Each query is asked as: is there an input with margins >= -m, with m a little more than rounding
     and Marabou's tolerances can move them? No: `unsat`. Yes, and the input replays, perhaps after
-    some steps of polishing: `sat`. Otherwise once more with margins >= +m, for an input that replays
+    some steps of polishing: `sat`. Otherwise again with margins above zero, for an input that replays
     more easily; if there is none, `unknown (boundary)`.
     """
 
@@ -174,12 +174,12 @@ def _at_center(query: Query) -> Answer:
 
 
 def _ask(children: _Loans, query: Query, until: float | None) -> Answer:
-    """Ask for margins >= -m, then, if no solution of that replays, for margins >= +m."""
-    for strict in (False, True):
-        stage = "witness query" if strict else "query"
-        status, x = _solve(children, encode(query, strict=strict), until)
+    """Ask for margins >= -m, then, while no solution of that replays, for larger and larger ones."""
+    for margin in (0.0, *WITNESS):
+        stage = "witness query" if margin else "query"
+        status, x = _solve(children, encode(query, margin=margin), until)
         if status == "bounds" or status == "unsat":
-            if strict:
+            if margin:
                 return _unknown("boundary", stage)
             return Answer(Outcome.UNSAT, stage="bounds" if status == "bounds" else stage)
         if status != "sat" or x is None:
@@ -213,5 +213,6 @@ def _confirm(query: Query, x: Float) -> NDArray[np.float32] | None:
 
     candidate = query.ball.project(x[None])
     if replays(query, candidate).all():
-        return candidate[0]
+        witness: NDArray[np.float32] = candidate[0]
+        return witness
     return polish(query, candidate)

@@ -71,7 +71,7 @@ def _solve(core: Any, problem: dict[str, Any], seconds: int) -> tuple[str, list[
     if seconds and sys.platform != "win32":
         signal.alarm(seconds + 10)  # it may overrun its limit, and the parent may be gone
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).srand(1)  # Marabou draws from it: the same problem, the same answer
+        ctypes.CDLL(None).srand(1)  # Marabou draws from it: less depends on earlier problems
     try:
         code, values, _ = core.solve(_query(core, problem), options, "")
     except Exception as error:

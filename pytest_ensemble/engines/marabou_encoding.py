@@ -27,8 +27,9 @@ __all__ = ["ROUNDING", "Encoding", "Problem", "encode", "summand_size"]
 
 # float32 arithmetic of the user's runtime may move a margin by this much of its largest summands.
 ROUNDING = 1e-6
-# A witness is asked to have margins of this much of their largest summands, so that it replays.
-WITNESS = 1e-5
+# Margins that a witness is asked to have so that it replays, as shares of their summands and widths. The
+# second is for when the first did not help: Marabou lets a ReLU be wrong by some 1e-5.
+WITNESS = (1e-5, 1e-3)
 # What Marabou's tolerances may move a variable in [-1, 1]; it takes ranges up to 1e-5 for points.
 SOLVER = 2e-5
 # A neuron that makes up less than this of the width of everything it feeds is taken for a constant.
@@ -145,13 +146,13 @@ class _Sums:
         return variable
 
 
-def encode(query: Query, *, strict: bool) -> Encoding:
+def encode(query: Query, *, margin: float = 0.0) -> Encoding:
     """The query for Marabou.
 
     Args:
         query: any number of networks.
-        strict: False: if there is no solution, then no input makes all networks err, by a margin
-            that covers rounding and slack. True: a solution has margins that should replay.
+        margin: 0: if there is no solution, then no input makes all networks err, by a margin that
+            covers rounding and slack. Above: a solution has margins of that share, to replay.
     """
     low, high = query.ball.box
     middle, half = (low + high) / 2, (high - low) / 2
@@ -165,7 +166,7 @@ def encode(query: Query, *, strict: bool) -> Encoding:
     inputs = _Values(index, middle, half, low, high, np.zeros(len(middle)))
     inputs = inputs.without(~variables)
     for network in networks:
-        options = _add_network(problem, network, inputs, query.ball.center, strict)
+        options = _add_network(problem, network, inputs, query.ball.center, margin)
         if options == []:
             return Encoding(None, middle, half, kept)
         if options is not None:
@@ -182,7 +183,7 @@ def _share(weight: Weight, half: Float) -> Float:
 
 
 def _add_network(
-    problem: Problem, network: Network, values: _Values, center: NDArray[np.float32], strict: bool
+    problem: Problem, network: Network, values: _Values, center: NDArray[np.float32], margin: float
 ) -> list[tuple[int, float]] | None:
     """Add a network of margins; its options to err: none if it can't, None if it always does."""
     for layer in network.layers[:-1]:
@@ -190,9 +191,9 @@ def _add_network(
     last = network.layers[-1]
     sums = _sums(last, values)
     middle, half = (sums.low + sums.high) / 2, (sums.high - sums.low) / 2
-    rounding = (WITNESS if strict else ROUNDING) * summand_size(network, center)
-    needed = rounding + sums.slack + SOLVER * half
-    if not strict:
+    rounding = (margin or ROUNDING) * summand_size(network, center)
+    needed = rounding + sums.slack + max(margin, SOLVER) * half
+    if not margin:
         needed = -needed
     if (sums.low >= needed).any():
         return None

@@ -146,7 +146,9 @@ def _search_singles(board: Board, clock: Clock) -> None:
         if not len(point):
             continue
 
-        def offer(owner: Index, x: Array, index: int = index, where: object = (point, level, target)) -> Array:
+        def offer(
+            owner: Index, x: Array, index: int = index, where: object = (point, level, target)
+        ) -> Array:
             point, level, target = where  # type: ignore[misc]
             board.offer(point[owner], x)
             # x may fall short of the label in onnxruntime; for a single network that is settled jointly

@@ -34,7 +34,8 @@ class Model:
     Attributes:
         name: file stem, unless given otherwise.
         path: where it was read from, or None.
-        sha256: hex digest of the file's bytes; what answers are keyed by.
+        content: the bytes of the file.
+        sha256: their hex digest; what answers are keyed by.
         input_shape: shape of one sample, without a batch axis.
         classes: number of classes.
         network: the graph as affine and masked-ReLU layers, checked against onnxruntime.
@@ -51,7 +52,7 @@ class Model:
         self.name = name
         self.path = path
         self.sha256 = hashlib.sha256(content).hexdigest()
-        self._content = content
+        self.content = content
         self._where = str(path) if path else f"model {name!r}"
         self._proto = self._parse()
         self._input, self._feed_shape, self._dtype = self._read_input()
@@ -78,7 +79,7 @@ class Model:
         return f"Model({self.name!r}, sha256={self.sha256[:12]})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Model, (self._content, self.name, self.path)
+        return Model, (self.content, self.name, self.path)
 
     @property
     def input_size(self) -> int:
@@ -117,7 +118,7 @@ class Model:
 
     def _parse(self) -> onnx.ModelProto:
         try:
-            proto = onnx.load_model_from_string(self._content)
+            proto = onnx.load_model_from_string(self.content)
         except Exception as error:  # protobuf's DecodeError is not part of its public interface
             raise ModelError(f"{self._where}: not an ONNX file ({error}).") from None
         if not proto.graph.node or not proto.graph.output:
@@ -170,14 +171,14 @@ class Model:
         """The user's file, unchanged unless it has no tensor of class scores among its outputs."""
         outputs = {output.name for output in self._proto.graph.output}
         if self._lowered.scores in outputs:
-            return self._open(self._content)
+            return self._open(self.content)
         return self._open(self._exposing(self._lowered.scores))
 
     @cached_property
     def _probe(self) -> ort.InferenceSession:
         outputs = {output.name for output in self._proto.graph.output}
         if self._lowered.logits in outputs:
-            return self._open(self._content)
+            return self._open(self.content)
         return self._open(self._exposing(self._lowered.logits))
 
     def _exposing(self, tensor: str) -> bytes:

@@ -11,9 +11,7 @@ from pytest_ensemble.queries.query import Query
 __all__ = ["errs", "replays"]
 
 
-def errs(
-    model: Model, x: NDArray[np.float32], label: int | NDArray[np.intp]
-) -> NDArray[np.bool_]:
+def errs(model: Model, x: NDArray[np.float32], label: int | NDArray[np.intp]) -> NDArray[np.bool_]:
     """Which inputs, shape (m, n), the model's file labels otherwise by a strict margin: shape (m,).
 
     `label`: one for all inputs, or shape (m,).

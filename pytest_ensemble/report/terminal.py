@@ -16,10 +16,11 @@ from pytest_ensemble.report.document import Document, GateResult, MutualError, Q
 __all__ = ["failure", "gate_line", "queries_line", "severity", "swap_lines"]
 
 WIDTH = 100
+_KEY = 17  # column where values start, within a block
+ROOM = WIDTH - 2 - _KEY
 MOST_ROWS = 15
 MOST_PARTNERS = 5
 MOST_SWAPS = 3
-_KEY = 17  # column where values start, within a block
 _ADVICE = {
     "timeout": "raise --ensemble-timeout (or --ensemble-budget), or add --ensemble-jobs",
     "boundary": "scores are too close to a tie to tell; move epsilon a little",
@@ -112,7 +113,9 @@ def _block(document: Document, gate: GateResult) -> Iterator[str]:
 def _suggestion(document: Document, gate: GateResult, suggested: bool) -> Iterator[str]:
     swaps = list(swap_lines(document, gate))
     if swaps:
-        yield from (_line("suggestion" if k == 0 else "", text) for k, text in enumerate(swaps))
+        for k, text in enumerate(swaps):
+            name = "" if k else "suggestion"
+            yield from [_line(name, text)] if len(text) <= ROOM else _wrap(name, text.split("; "), "; ")
     elif suggested and gate.verdict is Verdict.FAIL:
         yield _line("suggestion", _no_swap(document, gate))
 
@@ -307,12 +310,12 @@ def _line(name: str, text: str) -> str:
     return f"  {name:<{_KEY}}{text}".rstrip()
 
 
-def _wrap(name: str, texts: Sequence[str]) -> Iterator[str]:
+def _wrap(name: str, texts: Sequence[str], between: str = "   ") -> Iterator[str]:
     """Texts side by side, in as many lines as the width takes."""
     line = ""
     for text in texts:
-        if line and len(line) + 3 + len(text) > WIDTH - _KEY - 2:
-            yield _line(name, line)
+        if line and len(line) + len(between) + len(text) > ROOM:
+            yield _line(name, line + between)
             name, line = "", ""
-        line = f"{line}   {text}" if line else text
+        line = f"{line}{between}{text}" if line else text
     yield _line(name, line)

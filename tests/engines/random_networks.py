@@ -56,7 +56,7 @@ def tiny_model(
 
 def shifted(model: Model, label: int, by: float) -> Model:
     """The same classifier with `by` (in float32) added to all margins over `label`."""
-    content = onnx.load_model_from_string(model.__reduce__()[1][0])
+    content = onnx.load_model_from_string(model.content)
     (bias,) = (t for t in content.graph.initializer if t.name == content.graph.node[-1].input[2])
     values = numpy_helper.to_array(bias).copy()
     values[label] -= np.float32(by)

@@ -1,7 +1,6 @@
 """`repo`: a small model repository whose scores are known, to run pytest in."""
 
 import re
-from importlib import metadata
 from pathlib import Path
 
 import onnxruntime  # noqa: F401  (in-process runs must not import it again and again)
@@ -9,8 +8,7 @@ import pytest
 
 from tests.plugin import corner
 
-INSTALLED = any(entry.value == "pytest_ensemble.plugin" for entry in metadata.entry_points(group="pytest11"))
-LOAD = () if INSTALLED else ("-p", "pytest_ensemble.plugin")
+LOAD = ("-p", "pytest_ensemble.plugin")  # whether it is installed or not: see the fixture
 MEMBERS = ["m1", "m2", "m3", "m4"]
 
 
@@ -70,14 +68,25 @@ class Repo:
 
     def run(self, *arguments, subprocess=False):
         """Run pytest there."""
-        call = self.pytester.runpytest_subprocess if subprocess else self.pytester.runpytest_inprocess
-        quiet = "-Wignore::pytest.PytestAssertRewriteWarning"  # in-process, the plugin is imported already
-        return call(*LOAD, quiet, "-p", "corner", "-p", "no:cacheprovider", *map(str, arguments))
+        given = [*LOAD, "-p", "no:cacheprovider", *map(str, arguments)]
+        if any(argument.startswith("-n") for argument in given):
+            given += ["-p", "xdist"]
+        if subprocess:
+            return self.pytester.runpytest_subprocess(*given, "-p", "corner")
+        # the plugin is imported already, which pytest warns of
+        given += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
+        return self.pytester.runpytest_inprocess(*given, plugins=[corner])
 
     def queries(self):
         """All queries that engines got, as (pair, query and epsilon)."""
         log = self.path / "queries.log"
         return [tuple(line.split()) for line in log.read_text().splitlines()] if log.exists() else []
+
+
+@pytest.fixture(autouse=True)
+def only_named_plugins(monkeypatch):
+    """Runs are faster, and the same wherever they are made."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
 
 @pytest.fixture

@@ -2,6 +2,9 @@
 
 import subprocess
 import sys
+from importlib import metadata
+
+import pytest
 
 from tests.plugin.conftest import LOAD, said
 
@@ -36,6 +39,14 @@ def test_a_suite_without_gates_gets_no_output_and_no_files(pytester):
     of_pytester = {"__pycache__", "runpytest-0", "runpytest-current", "stdout", "stderr"}
     made = {path.name for path in pytester.path.iterdir()} - of_pytester
     assert made == {"test_a_suite_without_gates_gets_no_output_and_no_files.py"}
+
+
+def test_pytest_finds_the_plugin_by_itself(pytester, monkeypatch):
+    entries = [entry for entry in metadata.entry_points(group="pytest11") if entry.name == "ensemble"]
+    if not entries:
+        pytest.skip("pytest-ensemble is not installed")
+    monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+    assert "--ensemble-pool" in said(pytester.runpytest_subprocess("--help"))
 
 
 def test_ini_settings_say_nothing_where_no_test_uses_them(repo):

@@ -159,8 +159,5 @@ def test_a_pool_without_gates_is_told_so_and_changes_nothing(repo):
     result = repo.run("--ensemble-pool=models")
     assert result.ret == 0
     assert "no selected test declares a gate" in said(result)
-    assert "no selected test declares a gate" in said(
-        repo.run("--ensemble-pool=models", "-n2", subprocess=True)
-    )
     repo.gate("min_uniqueness(0.7)", name="test_gate")
     assert "no selected test" not in said(repo.run("--ensemble-pool=models"))
