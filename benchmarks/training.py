@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ def trained_pool(dataset: str, train: Images, hidden: Sequence[int], count: int,
         if not path.exists():
             onnx.save(_as_onnx(_train(train, hidden, seed, epochs)), path)
     return (
-        Pool.load(str(place / f"n[0-9][0-9].onnx"))
+        Pool.load(str(place / "n[0-9][0-9].onnx"))
         if count == len(list(place.glob("*.onnx")))
         else Pool(model for model in Pool.load(place).values() if int(model.name[1:]) < count)
     )
@@ -39,7 +40,7 @@ def _train(train: Images, hidden: Sequence[int], seed: int, epochs: int) -> list
     x, y = (torch.from_numpy(part) for part in train)
     sizes = [x.shape[1], *hidden, 10]
     layers: list[torch.nn.Module] = []
-    for before, after in zip(sizes, sizes[1:], strict=False):
+    for before, after in pairwise(sizes):
         layers += [torch.nn.Linear(before, after), torch.nn.ReLU()]
     net = torch.nn.Sequential(*layers[:-1])
     optimiser = torch.optim.Adam(net.parameters(), lr=2e-3)

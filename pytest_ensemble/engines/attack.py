@@ -65,5 +65,5 @@ def polish(query: Query, start: Array) -> NDArray[np.float32] | None:
         candidates = query.ball.project(x)
         good = replays(query, candidates)
         if good.any():
-            return candidates[int(good.argmax())]
+            return np.asarray(candidates[int(good.argmax())])
     return None

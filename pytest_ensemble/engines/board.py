@@ -1,8 +1,8 @@
 """`Board`: what the cascade knows of the queries around some points, and how a witness settles many of them.
 
-A *cell* is one team of networks (one, a pair, or more) around one point. The epsilons that are asked, over all
-cells, are the *levels*. Mutual errors are monotone in epsilon (DESIGN F1), so what is known of a cell is the
-largest level proven and the smallest level with a witness.
+A *cell* is one team of networks (one, a pair, or more) around one point. The epsilons that are asked, over
+all cells, are the *levels*. Mutual errors are monotone in epsilon, so what is known of a cell is the largest
+level proven and the smallest level with a witness.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ class Board:
         proven: (C,), the largest level known to have no error; -1 for none.
         found: (C,), the smallest level known to have one; E for none.
         given_up: (C, E), levels that a search could not decide: TIMEOUT or BOUNDARY; 0 elsewhere.
-        unreachable: (M, P, L), the largest level at which a network surely never prefers a class to the label.
+        unreachable: (M, P, L), the largest level at which a network surely never prefers a class to the
+            label.
         reachable: (M, P, L), the smallest at which it does somewhere.
     """
 
@@ -65,8 +66,8 @@ class Board:
         cells: dict[tuple[int, int], int] = {}
         self.place_of: list[tuple[int, int]] = []
         for query in queries:
-            members = tuple(sorted({place[model.sha256] for model in query.models}))
-            team = teams.setdefault(members, len(teams))
+            indices = tuple(sorted({place[model.sha256] for model in query.models}))
+            team = teams.setdefault(indices, len(teams))
             point, _ = points.setdefault((query.ball.digest, query.label), (len(points), query.ball))
             cell = cells.setdefault((team, point), len(cells))
             self.place_of.append((cell, int(np.searchsorted(self.levels, query.ball.epsilon))))
@@ -86,8 +87,8 @@ class Board:
         self._cell_of = np.full((len(self.teams), len(self.labels)), -1)
         self._cell_of[self.team, self.point] = np.arange(len(cells))
         self._membership = np.zeros((len(self.teams), len(self.models)), np.float32)
-        for index, team in enumerate(self.teams):
-            self._membership[index, list(team)] = 1
+        for index, members in enumerate(self.teams):
+            self._membership[index, list(members)] = 1
         self._frames: dict[tuple[int, ...], Frame] = {}
         self._bounds: dict[int, tuple[Array, Array, NDArray[np.bool_]]] = {}
 
@@ -121,7 +122,7 @@ class Board:
         return self._frames[team]
 
     def bounds(self, team: tuple[int, ...], box: Index) -> tuple[Array, Array]:
-        """Float32 bounds of the hidden pre-activations of a team in some boxes, shape (B, N), rounded outwards.
+        """Bounds of the hidden pre-activations of a team in some boxes: float32 (B, N), rounded outwards.
 
         Computed once per network and box, and shared by all its teams.
         """
@@ -176,7 +177,7 @@ class Board:
         ]
 
     def prove_by_singles(self) -> None:
-        """One robust member settles its teams (DESIGN F2)."""
+        """One robust member settles its teams."""
         robust = self.unreachable.min(axis=2)  # (M, P)
         for index, team in enumerate(self.teams):
             cells = np.flatnonzero(self.team == index)
@@ -186,7 +187,7 @@ class Board:
     # --- witnesses --------------------------------------------------------------------------------
 
     def offer(self, point: Index, x: Array) -> None:
-        """Try inputs, shape (m, n), for all teams at all levels: each pulled towards its point (F1, F3)."""
+        """Try inputs, shape (m, n), for all teams at all levels: each pulled towards its point."""
         if not len(x):
             return
         chains = self.everyone.fast

@@ -1,7 +1,7 @@
 """Linear-relaxation bounds of margins, for one network or for several that must err on one input.
 
 Of a row with weights w_i >= 0 that sum to one, the maximum over the box of `sum_i w_i * margin_i(x)` is
-bounded (DESIGN F5): if it is negative, no x makes all margins >= 0. Every ReLU is replaced by lines:
+bounded: if it is negative, no x makes all margins >= 0. Every ReLU is replaced by lines:
 an unstable one, with pre-activation z in [l, u], by its chord above and by `alpha * z` below (CROWN, Zhang
 et al. 2018; alpha-CROWN, Xu et al. 2021); one that branching has fixed adds `beta * z` or `-beta * z`
 (beta-CROWN, Wang et al. 2021). What is left is affine, and its maximum over a box is closed form. The bound
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 _SLAB = 512  # rows at a time: their arrays of shape (rows, n) should stay in the cache
-W_RANGE = 3.0  # logits of w stay within this: saturated ones stall the dual (DESIGN 4)
+W_RANGE = 3.0  # logits of w stay within this: saturated ones stall the dual
 
 
 @dataclass

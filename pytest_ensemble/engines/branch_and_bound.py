@@ -1,11 +1,11 @@
 """Branch and bound on ReLUs, over the nodes of many queries in one batch.
 
-A node is a row of `bounds.Rows`. It is closed when its bound, certified in float64, is negative. Otherwise its
-neurons' bounds are tightened by the cut that the bound itself gives, and it is branched on the ReLU whose
-relaxation adds most to the bound at the maximising vertex x* (the score of Bunel et al. 2020, "BaBSR",
-with the value at x* for the estimate over the box). Both children start from their parent's multipliers. Each x* is
-tried as a witness. A node without unstable ReLUs is a linear program, solved by HiGHS, whose multipliers must
-certify in turn. A branch fixes one ReLU, so the search ends.
+A node is a row of `bounds.Rows`. It is closed when its bound, certified in float64, is negative. Otherwise
+its neurons' bounds are tightened by the cut that the bound itself gives, and it is branched on the ReLU whose
+relaxation adds most to the bound at the maximising vertex x* (the score of Bunel et al. 2020, "BaBSR", with
+the value at x* for the estimate over the box). Both children start from their parent's multipliers. Each x*
+is tried as a witness. A node without unstable ReLUs is a linear program, solved by HiGHS, whose multipliers
+must certify in turn. A branch fixes one ReLU, so the search ends.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +53,12 @@ class Search:
     cut: NDArray[np.bool_]
     nodes: NDArray[np.int64] = field(repr=False)
 
+    @staticmethod
+    def open(owners: int) -> Search:
+        """Nothing is known yet."""
+        sat, boundary, cut = (np.zeros(owners, np.bool_) for _ in range(3))
+        return Search(sat, boundary, cut, np.zeros(owners, np.int64))
+
     @property
     def unsat(self) -> NDArray[np.bool_]:
         """Owners all of whose nodes were closed with proof."""
@@ -64,8 +71,8 @@ class _Nodes:
     owner: NDArray[np.intp]
     gap: Array
 
-    def take(self, which: object) -> _Nodes:
-        return _Nodes(self.rows.take(which), self.owner[which], self.gap[which])  # type: ignore[index]
+    def take(self, which: Any) -> _Nodes:
+        return _Nodes(self.rows.take(which), self.owner[which], self.gap[which])
 
     def __len__(self) -> int:
         return len(self.owner)
@@ -107,7 +114,7 @@ def branch_and_bound(
             its nodes.
         stop: asked between batches; all that is open is cut when it says yes.
     """
-    result = Search(*(np.zeros(owners, np.bool_) for _ in range(3)), np.zeros(owners, np.int64))
+    result = Search.open(owners)
     tree = _Tree(frame, result, offer, any_label)
     nodes = _Nodes(rows, owner, np.zeros_like(rows.lower))
     nodes = tree.bound(nodes, steps=_ROOT_STEPS, look=5, attack=attack)
@@ -127,8 +134,7 @@ def branch_and_bound(
         nodes = tree.tightened(nodes)
         pick = tree.choose(nodes)
         leaf = pick < 0
-        for row in np.flatnonzero(leaf):
-            tree.settle_leaf(nodes.take([row]))
+        tree.settle_leaves(nodes.take(leaf))
         nodes, pick = nodes.take(~leaf), pick[~leaf]
         if not len(nodes):
             continue
@@ -227,14 +233,15 @@ class _Tree:
         score = np.where(unstable, gap, -1)
         return np.where(unstable.any(axis=1), score.argmax(axis=1), -1)
 
-    def settle_leaf(self, leaf: _Nodes) -> None:
-        """A node in which all networks are affine: by more steps, else by a linear program."""
-        if self.result.sat[leaf.owner[0]]:
-            return
-        if not len(self.bound(leaf, steps=40, look=10)):
-            return
-        x, multipliers = solve_leaf(self.frame, leaf.rows)
-        if x is not None:
-            self._offer(leaf.owner, x[None].astype(np.float32))
-        if multipliers is None or not certify(self.frame.exact, self.frame.exact_boxes, multipliers)[0]:
-            self.result.boundary[leaf.owner] = True
+    def settle_leaves(self, leaves: _Nodes) -> None:
+        """Nodes in which all networks are affine: by more steps, else by linear programs."""
+        leaves = self.bound(leaves, steps=40, look=10)
+        for row in range(len(leaves)):
+            owner = leaves.owner[[row]]
+            if self.result.sat[owner[0]]:
+                continue
+            x, multipliers = solve_leaf(self.frame, leaves.rows.take([row]))
+            if x is not None:
+                self._offer(owner, x[None].astype(np.float32))
+            if multipliers is None or not certify(self.frame.exact, self.frame.exact_boxes, multipliers)[0]:
+                self.result.boundary[owner] = True

@@ -35,7 +35,7 @@ def times_transposed(x: Array, weight: Weight) -> Array:
 
 @dataclass(frozen=True)
 class Part:
-    """A deeper hidden layer of one network: its weights, and where its inputs and outputs stand on the axis."""
+    """A deeper hidden layer of one network, and where its inputs and outputs stand on the axis."""
 
     weight: Weight
     bias: Array

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 from scipy.optimize import linprog
 
 from pytest_ensemble.engines.bounds import Rows
@@ -48,25 +48,25 @@ def solve_leaf(frame: Frame, row: Rows) -> tuple[Array | None, Rows | None]:
         ]
     )
     limits = np.concatenate([bias, sign * offset[free]])
-    ends = [(-1.0, 1.0)] * n + [(None, None)]
-    program = linprog(np.append(np.zeros(n), -1.0), sp.csr_array(rows), limits, bounds=ends, method="highs")
+    ends = [(-1.0, 1.0)] * n + [(-np.inf, np.inf)]
+    program = linprog(np.append(np.zeros(n), -1.0), rows, limits, bounds=ends, method="highs")
     if program.status == 2:  # no input on these sides: whatever the margins, multiples of z prove it
         program = _farthest(rows[k:], limits[k:], ends)
         duals = np.concatenate([np.full(k, 1e-9), 1e9 * -program.ineqlin.marginals])
         return None, _with_duals(row, duals, free, active, k)
     if program.status != 0:
         return None, None
-    x = center + radius * program.x[:-1] if -program.fun > 0 else None
+    x = center + radius * np.asarray(program.x)[:-1] if program.fun is not None and program.fun < 0 else None
     return x, _with_duals(row, -program.ineqlin.marginals, free, active, k)
 
 
-def _farthest(rows: Float, limits: Float, ends: list[tuple[float | None, float | None]]) -> object:
+def _farthest(rows: Float, limits: Float, ends: list[tuple[float, float]]) -> Any:
     """Minimise the largest violation of `rows @ (u, 0) <= limits`."""
     slack = rows.copy()
     slack[:, -1] = -1.0
     objective = np.zeros(rows.shape[1])
     objective[-1] = 1.0
-    return linprog(objective, sp.csr_array(slack), limits, bounds=ends, method="highs")
+    return linprog(objective, slack, limits, bounds=ends, method="highs")
 
 
 def _with_duals(row: Rows, duals: Float, free: Array, active: Array, k: int) -> Rows:

@@ -1,4 +1,4 @@
-"""The stages of the cascade: cheap methods first, for many queries at once, each answer used wherever it holds.
+"""The stages of the cascade: cheap methods first, many queries at once, each answer used wherever it holds.
 
 Per batch of points, for all networks, pairs and epsilons together:
 
@@ -11,9 +11,9 @@ Per batch of points, for all networks, pairs and epsilons together:
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -146,15 +146,7 @@ def _search_singles(board: Board, clock: Clock) -> None:
         if not len(point):
             continue
 
-        def offer(
-            owner: Index, x: Array, index: int = index, where: object = (point, level, target)
-        ) -> Array:
-            point, level, target = where  # type: ignore[misc]
-            board.offer(point[owner], x)
-            # x may fall short of the label in onnxruntime; for a single network that is settled jointly
-            reached = board.reachable[index, point[owner], target[owner]] <= level[owner]
-            return np.asarray(reached)
-
+        offer = partial(_offer_single, board, index, point, level, target)
         rows = _single_rows(board, index, point, level, target)
         owner = np.arange(len(point))
         search = branch_and_bound(
@@ -170,6 +162,14 @@ def _search_singles(board: Board, clock: Clock) -> None:
         )
         gone = search.unsat
         board.unreachable[index, point[gone], target[gone]] = level[gone]
+
+
+def _offer_single(
+    board: Board, index: int, point: Index, level: Index, target: Index, owner: Index, x: Array
+) -> NDArray[np.bool_]:
+    """Try inputs on everyone; which owners' labels that has reached, in our own arithmetic."""
+    board.offer(point[owner], x)
+    return np.asarray(board.reachable[index, point[owner], target[owner]] <= level[owner])
 
 
 # --- teams ----------------------------------------------------------------------------------------
@@ -199,8 +199,8 @@ def _team_rows(board: Board, team: tuple[int, ...], cells: Index, level: Index) 
     owner: list[int] = []
     targets: list[tuple[int, ...]] = []
     for position, (cell, at) in enumerate(zip(cells, level, strict=True)):
-        options = [np.flatnonzero(board.unreachable[index, board.point[cell]] < at) for index in team]
-        choices = list(product(*options))
+        classes = [board.unreachable[index, board.point[cell]] < at for index in team]
+        choices = list(product(*(np.flatnonzero(options).tolist() for options in classes)))
         targets += choices
         owner += [position] * len(choices)
     owners = np.array(owner, np.intp)
@@ -242,7 +242,7 @@ class _Joint:
         return np.asarray(self.board.found[self.cells[owner]] <= self.level[owner])
 
     def attack(self, rows: Rows, owner: Index, start: Array) -> Index:
-        """Ascents from the x* of the rows with the highest bounds of every open cell; returns owners settled."""
+        """Ascents from the x* of the best rows of every cell; returns the owners that they settle."""
         frame = self.board.frame(self.team)
         order = np.lexsort((-rows.value, owner))
         rank = np.arange(len(order)) - np.searchsorted(owner[order], owner[order])

@@ -5,9 +5,9 @@ the box cut by that half-space, a first pre-activation z_k has the maximum (Lagr
 
     min over lambda >= 0 of   max over the box of   z_k(x) + lambda * L(x)
 
-of which any lambda gives a valid bound. This is bound tightening by the output constraint (OBBT with one row;
-INVPROP, Kotha et al. 2023; reduced-cost fixing in MILP). Near the decision, where L(x) >= 0 leaves a corner of
-the box, it fixes most ReLUs at once.
+of which any lambda gives a valid bound. This is bound tightening by the output constraint (OBBT with one
+row; INVPROP, Kotha et al. 2023; reduced-cost fixing in MILP). Near the decision, where L(x) >= 0 leaves a
+corner of the box, it fixes most ReLUs at once.
 """
 
 from __future__ import annotations

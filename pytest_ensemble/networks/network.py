@@ -79,7 +79,7 @@ class Network:
     def margins(self, label: int) -> Network:
         """The network with outputs `f_p - f_label`, one per class p other than `label`, in order.
 
-        An input is misclassified when one of them is positive (DESIGN of the query: margin).
+        An input is misclassified when one of them is positive.
         """
         last = self.layers[-1]
         others = [p for p in range(last.size) if p != label]

@@ -174,7 +174,7 @@ def test_tightened_bounds_keep_every_error(seed: int) -> None:
 
 
 def test_the_joint_weight_is_stronger_than_either_alone() -> None:
-    """Margins x and -x - 0.1 can't both be positive; each alone can (DESIGN F5)."""
+    """Margins x and -x - 0.1 can't both be positive; each alone can."""
     relu = np.zeros(1, bool)
 
     def network(slope: float, offset: float) -> Network:
