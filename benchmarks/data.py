@@ -27,9 +27,9 @@ def folder(name: str, mnist: Path | None) -> Path:
 
 def load(place: Path, part: str) -> Images:
     """Images in [0, 1], float32 of shape (m, 784), and labels of "train" or "t10k"."""
-    return _idx(place, f"{part}-images-idx3-ubyte").reshape(-1, 784).astype(np.float32) / np.float32(
-        255
-    ), _idx(place, f"{part}-labels-idx1-ubyte").astype(np.int64)
+    images = _idx(place, f"{part}-images-idx3-ubyte")
+    labels = _idx(place, f"{part}-labels-idx1-ubyte")
+    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255), labels.astype(np.int64)
 
 
 def _idx(place: Path, name: str) -> NDArray[np.uint8]:

@@ -2,47 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.data import Images
+from pytest_ensemble.networks.model import Model
 from pytest_ensemble.networks.pool import Pool
+
+__all__ = ["CACHE", "CHANNELS", "KERNEL", "SIDE", "STRIDE", "conv_pool", "trained_pool"]
 
 CACHE = Path(__file__).parent / "cache"
 
+# The convolutional classifier: one layer of CHANNELS KERNEL x KERNEL filters, then a dense one.
+CHANNELS, KERNEL, STRIDE, SIDE = 8, 5, 2, 28
 
-def trained_pool(dataset: str, train: Images, hidden: Sequence[int], count: int, epochs: int = 8) -> Pool:
+Parameters = list[NDArray[np.float32]]
+
+
+def trained_pool(
+    dataset: str, train: Callable[[], Images], hidden: Sequence[int], count: int, epochs: int = 8
+) -> Pool:
     """`count` ReLU networks 784-*hidden-10 of different seeds, from the cache or trained now."""
-    place = CACHE / dataset / "-".join(str(n) for n in hidden)
+
+    def make(seed: int) -> onnx.ModelProto:
+        return _dense_onnx(fit_dense(train(), hidden, seed, epochs))
+
+    return _cached(CACHE / dataset / "-".join(str(n) for n in hidden), count, make)
+
+
+def conv_pool(dataset: str, train: Callable[[], Images], count: int, epochs: int = 3) -> Pool:
+    """`count` networks of one convolution and one dense layer, from the cache or trained now."""
+
+    def make(seed: int) -> onnx.ModelProto:
+        return _conv_onnx(fit_conv(train(), seed, epochs))
+
+    return _cached(CACHE / dataset / f"conv{CHANNELS}", count, make)
+
+
+def _cached(place: Path, count: int, make: Callable[[int], onnx.ModelProto]) -> Pool:
     place.mkdir(parents=True, exist_ok=True)
-    for seed in range(count):
-        path = place / f"n{seed:02d}.onnx"
+    paths = [place / f"n{seed:02d}.onnx" for seed in range(count)]
+    for seed, path in enumerate(paths):
         if not path.exists():
-            onnx.save(_as_onnx(_train(train, hidden, seed, epochs)), path)
-    return (
-        Pool.load(str(place / "n[0-9][0-9].onnx"))
-        if count == len(list(place.glob("*.onnx")))
-        else Pool(model for model in Pool.load(place).values() if int(model.name[1:]) < count)
-    )
+            onnx.save(make(seed), path)
+    return Pool(Model.load(path) for path in paths)
 
 
-def _train(train: Images, hidden: Sequence[int], seed: int, epochs: int) -> list[np.ndarray]:
-    """Adam on the cross-entropy; returns weight, bias, weight, bias, ..."""
-    import torch
+# --- training -------------------------------------------------------------------------------------
 
-    torch.manual_seed(seed)
-    torch.set_num_threads(2)
-    x, y = (torch.from_numpy(part) for part in train)
-    sizes = [x.shape[1], *hidden, 10]
-    layers: list[torch.nn.Module] = []
-    for before, after in pairwise(sizes):
+
+def fit_dense(train: Images, hidden: Sequence[int], seed: int, epochs: int) -> Parameters:
+    """Weight, bias, weight, bias, ... of a chain of dense layers."""
+    torch = _torch(seed)
+    layers: list[Any] = []
+    for before, after in pairwise([train[0].shape[1], *hidden, 10]):
         layers += [torch.nn.Linear(before, after), torch.nn.ReLU()]
-    net = torch.nn.Sequential(*layers[:-1])
+    return _fit(torch, torch.nn.Sequential(*layers[:-1]), train, epochs)
+
+
+def fit_conv(train: Images, seed: int, epochs: int) -> Parameters:
+    """Kernels, (channels, 1, k, k), their bias, and the weight and bias of the dense layer."""
+    torch = _torch(seed)
+    after = (SIDE - KERNEL) // STRIDE + 1
+    net = torch.nn.Sequential(
+        torch.nn.Unflatten(1, (1, SIDE, SIDE)),
+        torch.nn.Conv2d(1, CHANNELS, KERNEL, STRIDE),
+        torch.nn.ReLU(),
+        torch.nn.Flatten(),
+        torch.nn.Linear(CHANNELS * after**2, 10),
+    )
+    return _fit(torch, net, train, epochs)
+
+
+def _torch(seed: int) -> Any:
+    try:
+        import torch
+    except ImportError:
+        raise SystemExit('Training needs torch: pip install -e ".[dev]"') from None
+    torch.manual_seed(seed)
+    torch.set_num_threads(1)
+    return torch
+
+
+def _fit(torch: Any, net: Any, train: Images, epochs: int) -> Parameters:
+    """Adam on the cross-entropy."""
+    x, y = (torch.from_numpy(part) for part in train)
     optimiser = torch.optim.Adam(net.parameters(), lr=2e-3)
     for _ in range(epochs):
         for rows in torch.randperm(len(x)).split(128):
@@ -53,7 +104,10 @@ def _train(train: Images, hidden: Sequence[int], seed: int, epochs: int) -> list
     return [parameter.detach().numpy() for parameter in net.parameters()]
 
 
-def _as_onnx(parameters: list[np.ndarray]) -> onnx.ModelProto:
+# --- files ----------------------------------------------------------------------------------------
+
+
+def _dense_onnx(parameters: Parameters) -> onnx.ModelProto:
     nodes, stored, value = [], [], "x"
     for k in range(0, len(parameters), 2):
         names = [f"w{k // 2}", f"b{k // 2}"]
@@ -65,11 +119,27 @@ def _as_onnx(parameters: list[np.ndarray]) -> onnx.ModelProto:
         if not last:
             value = f"h{k // 2}"
             nodes.append(helper.make_node("Relu", [result], [value]))
+    return _model(nodes, stored, ["batch", parameters[0].shape[1]], parameters[-1].shape[0])
+
+
+def _conv_onnx(parameters: Parameters) -> onnx.ModelProto:
+    names = ["kernel", "shift", "weight", "bias"]
+    stored = [numpy_helper.from_array(p, n) for p, n in zip(parameters, names, strict=True)]
+    nodes = [
+        helper.make_node("Conv", ["x", "kernel", "shift"], ["z"], strides=[STRIDE, STRIDE]),
+        helper.make_node("Relu", ["z"], ["h"]),
+        helper.make_node("Flatten", ["h"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "weight", "bias"], ["logits"], transB=1),
+    ]
+    return _model(nodes, stored, ["batch", 1, SIDE, SIDE], parameters[-1].shape[0])
+
+
+def _model(nodes: list[Any], stored: list[Any], shape: list[Any], classes: int) -> onnx.ModelProto:
     graph = helper.make_graph(
         nodes,
         "classifier",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", parameters[0].shape[1]])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", parameters[-1].shape[0]])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", classes])],
         stored,
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)

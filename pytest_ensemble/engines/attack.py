@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_ensemble.engines.chains import Array, Chains
+from pytest_ensemble.engines.chains import Array, Chains, Groups, Index, groups_of
 from pytest_ensemble.queries.query import Query
 from pytest_ensemble.queries.replay import replays
 
@@ -16,10 +16,11 @@ _STEPS = 24
 
 def ascend(
     chains: Chains,
+    team: Index,
     start: Array,
     low: Array,
     high: Array,
-    label: NDArray[np.intp],
+    label: Index,
     *,
     steps: int = _STEPS,
     reach: float = 1.0,
@@ -28,6 +29,7 @@ def ascend(
 
     Args:
         chains: the networks.
+        team: the rows' teams, shape (B,), sorted.
         start, low, high: starting points and corners of the boxes, shape (B, n).
         label: the labels, shape (B,).
         steps: how many; their size falls from `reach` half widths of the box to a twentieth of that.
@@ -41,7 +43,7 @@ def ascend(
     active, x = np.arange(len(start)), start.copy()
     for step in range(steps + 1):
         progress = step / max(steps, 1)
-        errors, direction = chains.ascent(x, label[active], 2.0 + 30.0 * progress)
+        errors, direction = _ascent(chains, team[active], x, label[active], 2.0 + 30.0 * progress)
         least = errors.min(axis=1)
         better = least > score[active]
         best[active[better]], score[active[better]] = x[better], least[better]
@@ -55,13 +57,44 @@ def ascend(
     return best, score
 
 
+def _ascent(chains: Chains, team: Index, x: Array, label: Index, sharpness: float) -> tuple[Array, Array]:
+    """Errors, shape (B, k), at inputs of shape (B, n), and a direction, (B, n), that raises the smallest.
+
+    The gradient of the errors' soft minimum; `sharpness` in units of 1 / error.
+    """
+    groups: Groups = groups_of(team)
+    hidden = chains.hidden(chains.from_input(x, groups) + chains.first_bias[team], team, groups)
+    rows = np.arange(len(x))
+    errors = np.empty((len(x), chains.k), x.dtype)
+    directions = []
+    for index, logits in enumerate(chains.logits(hidden, groups)):
+        weight = chains.last[index][0]
+        right = logits[rows, label]
+        logits[rows, label] = -np.inf
+        best = logits.argmax(axis=1)
+        errors[:, index] = logits[rows, best] - right
+        directions.append(weight[team, best] - weight[team, label])
+    share = np.exp(-sharpness * (errors - errors.min(axis=1, keepdims=True)))
+    share /= share.sum(axis=1, keepdims=True)
+    gradient = np.zeros_like(hidden)
+    for index, (_, _, place) in enumerate(chains.last):
+        gradient[:, place] = share[:, index, None] * directions[index]
+    passes = ~chains.relu[team] | (hidden > 0)
+    for part in reversed(chains.parts):
+        inner = gradient[:, part.outputs] * passes[:, part.outputs]
+        gradient[:, part.inputs], _ = chains.back(part, inner, groups)
+    first = slice(0, chains.width)
+    return errors, chains.to_input(gradient[:, first] * passes[:, first], groups)
+
+
 def polish(query: Query, start: Array) -> NDArray[np.float32] | None:
     """A witness that replays, shape (n,), a few ascent steps from candidates of shape (m, n); or None."""
-    chains = Chains([model.network for model in query.models], np.float64)
+    chains = Chains([[model.network for model in query.models]])
     low, high = (np.tile(side, (len(start), 1)) for side in query.ball.box)
-    label = np.full(len(start), query.label)
+    label, team = np.full(len(start), query.label), np.zeros(len(start), np.intp)
     for reach in (0.05, 0.5, 1.0):
-        x, _ = ascend(chains, query.ball.project(start).astype(np.float64), low, high, label, reach=reach)
+        inside = query.ball.project(start).astype(np.float64)
+        x, _ = ascend(chains, team, inside, low, high, label, reach=reach)
         candidates = query.ball.project(x)
         good = replays(query, candidates)
         if good.any():

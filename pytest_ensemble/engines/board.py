@@ -14,19 +14,34 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_ensemble.engines.bounds import hidden_bounds
-from pytest_ensemble.engines.chains import Array, Boxes, Chains, Frame, times_transposed
+from pytest_ensemble.engines.chains import Array, Boxes, Chains, Frame, Index, groups_of
+from pytest_ensemble.engines.preactivations import hidden_bounds
 from pytest_ensemble.networks.model import Model
 from pytest_ensemble.queries.ball import Ball
 from pytest_ensemble.queries.query import Query
 from pytest_ensemble.queries.replay import errs
 
-__all__ = ["BOUNDARY", "TIMEOUT", "Board", "Known"]
+__all__ = ["BOUNDARY", "TIMEOUT", "Board", "Known", "Squad"]
 
 # Why a level of a cell was given up.
 TIMEOUT, BOUNDARY = 1, 2
 
-Index = NDArray[np.intp]
+_WEIGHTS = 1 << 23  # that the teams of one squad may have together
+
+
+@dataclass(frozen=True)
+class Squad:
+    """Teams that share batches.
+
+    Attributes:
+        frame: its T teams over the boxes of all points and levels.
+        members: (T, k), indices of models.
+        numbers: (T,), places among the teams that were given.
+    """
+
+    frame: Frame
+    members: Index
+    numbers: Index
 
 
 @dataclass(frozen=True)
@@ -89,15 +104,14 @@ class Board:
         self._membership = np.zeros((len(self.teams), len(self.models)), np.float32)
         for index, members in enumerate(self.teams):
             self._membership[index, list(members)] = 1
-        self._frames: dict[tuple[int, ...], Frame] = {}
-        self._bounds: dict[int, tuple[Array, Array, NDArray[np.bool_]]] = {}
+        self._known = np.zeros((len(self.models), len(self.levels) * len(self.labels)), np.bool_)
 
     # --- geometry ---------------------------------------------------------------------------------
 
     @cached_property
     def everyone(self) -> Frame:
-        """All networks; box number `level * P + point`."""
-        exact = Chains([model.network for model in self.models])
+        """All networks as one team; box number `level * P + point`."""
+        exact = Chains([[model.network for model in self.models]])
         fast = exact.cast(np.float32)
         boxes = [ball.box for balls in self.balls for ball in balls]
         low, high = (np.stack(sides) for sides in zip(*boxes, strict=True))
@@ -107,50 +121,82 @@ class Board:
         """Numbers of boxes."""
         return np.asarray(level * len(self.labels) + point)
 
-    def frame(self, team: tuple[int, ...]) -> Frame:
-        """The networks of a team, over the boxes of all points and levels."""
-        if team not in self._frames:
-            everyone = self.everyone
-            exact = Chains([self.models[index].network for index in team])
-            fast = exact.cast(np.float32)
-            first, columns = everyone.exact.columns_of(team)
+    @cached_property
+    def singles(self) -> list[Squad]:
+        """Every network alone."""
+        return self._squads([(index,) for index in range(len(self.models))])
 
-            def part(boxes: Boxes) -> Boxes:
-                return Boxes(boxes.center, boxes.radius, boxes.at_center[:, first], boxes.size[:, columns])
+    @cached_property
+    def squads(self) -> list[Squad]:
+        """The teams that are asked about."""
+        return self._squads(self.teams)
 
-            self._frames[team] = Frame(fast, part(everyone.fast_boxes), exact, part(everyone.exact_boxes))
-        return self._frames[team]
+    def _squads(self, teams: Sequence[tuple[int, ...]]) -> list[Squad]:
+        """Teams that can share batches: of equal layer widths, and not too many weights together."""
+        alike: dict[tuple[tuple[int, ...], ...], list[int]] = {}
+        for number, team in enumerate(teams):
+            networks = [self.models[index].network for index in team]
+            widths = tuple(tuple(layer.size for layer in network.layers) for network in networks)
+            alike.setdefault(widths, []).append(number)
+        squads = []
+        for numbers in alike.values():
+            networks = [self.models[index].network for index in teams[numbers[0]]]
+            weights = sum(
+                int(np.prod(layer.weight.shape)) for network in networks for layer in network.layers
+            )
+            most = max(1, _WEIGHTS // weights)
+            for start in range(0, len(numbers), most):
+                chosen = numbers[start : start + most]
+                squads.append(self._squad(chosen, [teams[number] for number in chosen]))
+        return squads
 
-    def bounds(self, team: tuple[int, ...], box: Index) -> tuple[Array, Array]:
-        """Bounds of the hidden pre-activations of a team in some boxes: float32 (B, N), rounded outwards.
+    def _squad(self, numbers: list[int], teams: list[tuple[int, ...]]) -> Squad:
+        everyone = self.everyone
+        columns = np.stack([everyone.exact.columns_of(team) for team in teams])
+        networks = [[self.models[index].network for index in team] for team in teams]
+        exact = Chains(networks, columns=columns)
+        frame = Frame(exact.cast(np.float32), everyone.fast_boxes, exact, everyone.exact_boxes)
+        return Squad(frame, np.array(teams), np.array(numbers))
+
+    def bounds(self, squad: Squad, team: Index, box: Index) -> tuple[Array, Array]:
+        """Bounds of the hidden pre-activations of rows: float32 (B, N), rounded outwards.
 
         Computed once per network and box, and shared by all its teams.
         """
-        chains = self.frame(team).fast
-        lower = np.empty((len(box), chains.neurons), np.float32)
-        upper = np.empty_like(lower)
-        for index, columns in zip(team, chains.columns, strict=True):
-            lows, highs = self._bounds_of(index, box)
-            lower[:, columns], upper[:, columns] = lows[box], highs[box]
-        return lower, upper
+        members = squad.members[team]
+        for index in np.unique(squad.members):
+            self._bound(int(index), np.unique(box[(members == index).any(axis=1)]))
+        columns = squad.frame.fast.columns
+        assert columns is not None
+        lower, upper = self._preactivations
+        place = box[:, None], columns[team]
+        return lower[place], upper[place]
 
-    def _bounds_of(self, index: int, box: Index) -> tuple[Array, Array]:
-        frame = self.frame((index,))
-        if index not in self._bounds:
-            shape = len(frame.fast_boxes.center), frame.fast.neurons
-            self._bounds[index] = (
-                np.empty(shape, np.float32),
-                np.empty(shape, np.float32),
-                np.zeros(shape[0], np.bool_),
-            )
-        lower, upper, known = self._bounds[index]
-        missing = np.unique(box[~known[box]])
-        if len(missing):
-            low, high = hidden_bounds(frame.exact, frame.exact_boxes.take(missing))
-            lower[missing] = np.nextafter(low.astype(np.float32), np.float32(-np.inf))
-            upper[missing] = np.nextafter(high.astype(np.float32), np.float32(np.inf))
-            known[missing] = True
-        return lower, upper
+    @cached_property
+    def _preactivations(self) -> tuple[Array, Array]:
+        shape = self.everyone.exact_boxes.size.shape
+        return np.empty(shape, np.float32), np.empty(shape, np.float32)
+
+    def _bound(self, index: int, box: Index) -> None:
+        """Bound one network's pre-activations where they are not known yet."""
+        missing = box[~self._known[index, box]]
+        if not len(missing):
+            return
+        everyone = self.everyone
+        columns = everyone.exact.columns_of((index,))
+        network = Chains([[self.models[index].network]])
+        boxes = everyone.exact_boxes
+        own = Boxes(
+            boxes.center[missing],
+            boxes.radius[missing],
+            boxes.at_center[np.ix_(missing, columns[: network.width])],
+            boxes.size[np.ix_(missing, columns)],
+        )
+        low, high = hidden_bounds(network, own)
+        lower, upper = self._preactivations
+        lower[np.ix_(missing, columns)] = np.nextafter(low.astype(np.float32), np.float32(-np.inf))
+        upper[np.ix_(missing, columns)] = np.nextafter(high.astype(np.float32), np.float32(np.inf))
+        self._known[index, missing] = True
 
     # --- what is open -----------------------------------------------------------------------------
 
@@ -195,12 +241,16 @@ class Board:
         origin = self._origins[point]
         step = x - origin
         far = np.maximum(np.abs(step).max(axis=1, keepdims=True), np.float32(1e-30))
-        start = times_transposed(origin, chains.first) + chains.first_bias
-        slope = times_transposed(step, chains.first)
+        alone = np.zeros(len(x), np.intp)
+        groups = groups_of(alone)
+        start = chains.from_input(origin, groups) + chains.first_bias[0]
+        slope = chains.from_input(step, groups)
         for level, epsilon in enumerate(self.levels):
             scale = np.minimum(np.float32(1), np.float32(epsilon) / far)
             erring = np.empty((len(x), len(self.models)), np.float32)
-            for index, logits in enumerate(chains.logits(start + scale * slope)):
+            for index, logits in enumerate(
+                chains.logits(chains.hidden(start + scale * slope, alone, groups), groups)
+            ):
                 beaten = logits > logits[rows, label][:, None]
                 erring[:, index] = beaten.any(axis=1)
                 candidate, target = np.nonzero(beaten & (self.reachable[index, point] > level))

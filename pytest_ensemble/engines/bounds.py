@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_ensemble.engines.chains import Array, Boxes, Chains, times, times_transposed
+from pytest_ensemble.engines.chains import Array, Boxes, Chains, Groups, Index, groups_of
 from pytest_ensemble.networks.network import Float
 
 __all__ = [
@@ -29,8 +29,6 @@ __all__ = [
     "Peaks",
     "Rows",
     "certify",
-    "first_layer_bounds",
-    "hidden_bounds",
     "linearise",
     "magnitude",
     "optimise",
@@ -43,9 +41,10 @@ W_RANGE = 3.0  # logits of w stay within this: saturated ones stall the dual
 
 @dataclass
 class Rows:
-    """A batch of relaxations: B rows; K networks; N hidden neurons.
+    """A batch of relaxations, sorted by team: B rows; K networks; N hidden neurons.
 
     Attributes:
+        team: (B,), which team.
         box: (B,), which box.
         label: (B,), the label l.
         target: (B, K), the class p of each network.
@@ -56,9 +55,10 @@ class Rows:
         value: (B,), the bound; infinite before it was computed.
     """
 
-    box: NDArray[np.intp]
-    label: NDArray[np.intp]
-    target: NDArray[np.intp]
+    team: Index
+    box: Index
+    label: Index
+    target: Index
     lower: Array
     upper: Array
     side: NDArray[np.int8]
@@ -85,12 +85,11 @@ class Rows:
         return Rows(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Rows)))
 
 
-def root_rows(
-    box: NDArray[np.intp], label: NDArray[np.intp], target: NDArray[np.intp], lower: Array, upper: Array
-) -> Rows:
+def root_rows(team: Index, box: Index, label: Index, target: Index, lower: Array, upper: Array) -> Rows:
     """Rows before branching, with CROWN's slopes (0 or 1, whichever leaves less area) and equal weights."""
     dtype = lower.dtype
     return Rows(
+        team,
         box,
         label,
         target,
@@ -114,10 +113,10 @@ class _Lines(NamedTuple):
 
 def _lines(chains: Chains, rows: Rows) -> _Lines:
     """Chords of unstable ReLUs; also sets alpha of all stable neurons, which is their slope."""
-    lower, upper = rows.lower, rows.upper
-    unstable = chains.relu & (lower < 0) & (upper > 0)
+    lower, upper, relu = rows.lower, rows.upper, chains.relu[rows.team]
+    unstable = relu & (lower < 0) & (upper > 0)
     width = np.where(unstable, upper - lower, 1)
-    slope = np.where(unstable, upper / width, ~chains.relu | (upper > 0)).astype(lower.dtype)
+    slope = np.where(unstable, upper / width, ~relu | (upper > 0)).astype(lower.dtype)
     if lower.dtype == np.float64:  # a chord that still passes above the ReLU at u after rounding
         slope[unstable] *= 1 + 2.0**-50
     np.copyto(rows.alpha, slope, where=~unstable)
@@ -154,8 +153,8 @@ def _objective(chains: Chains, rows: Rows) -> _Objective:
     directions = []
     bias = np.empty(rows.target.shape, rows.lower.dtype)
     for i, (weight, constant, _) in enumerate(chains.last):
-        directions.append(weight[rows.target[:, i]] - weight[rows.label])
-        bias[:, i] = constant[rows.target[:, i]] - constant[rows.label]
+        directions.append(weight[rows.team, rows.target[:, i]] - weight[rows.team, rows.label])
+        bias[:, i] = constant[rows.team, rows.target[:, i]] - constant[rows.team, rows.label]
     return _Objective(directions, bias)
 
 
@@ -164,7 +163,9 @@ def _weights(omega: Array) -> Array:
     return np.asarray(share / share.sum(axis=1, keepdims=True))
 
 
-def _backward(chains: Chains, lines: _Lines, objective: _Objective, rows: Rows, w: Array) -> Linear:
+def _backward(
+    chains: Chains, lines: _Lines, objective: _Objective, rows: Rows, w: Array, groups: Groups
+) -> Linear:
     """Coefficients of the weighted margins, from the last layer to the first."""
     activation = np.zeros_like(rows.lower)
     for i, (_, _, place) in enumerate(chains.last):
@@ -181,14 +182,14 @@ def _backward(chains: Chains, lines: _Lines, objective: _Objective, rows: Rows, 
 
     for part in reversed(chains.parts):
         through(part.outputs)
-        activation[:, part.inputs] = times(coefficient[:, part.outputs], part.weight)
-        constant += coefficient[:, part.outputs] @ part.bias
+        activation[:, part.inputs], below = chains.back(part, coefficient[:, part.outputs], groups)
+        constant += below
     through(slice(0, chains.width))
     constant += np.einsum("bn,bn->b", activation, offset)
     return Linear(activation, coefficient, slope, offset, constant)
 
 
-def _forward(chains: Chains, linear: Linear, first: Array) -> tuple[Array, Array]:
+def _forward(chains: Chains, linear: Linear, first: Array, groups: Groups) -> tuple[Array, Array]:
     """Pre-activations and activations, (B, N), of the linearised networks, from first pre-activations."""
     if not chains.parts:
         return first, linear.slope * first + linear.offset
@@ -200,14 +201,15 @@ def _forward(chains: Chains, linear: Linear, first: Array) -> tuple[Array, Array
 
     through(slice(0, chains.width))
     for part in chains.parts:
-        z[:, part.outputs] = times_transposed(h[:, part.inputs], part.weight) + part.bias
+        z[:, part.outputs] = chains.through(part, h[:, part.inputs], groups)
         through(part.outputs)
     return z, h
 
 
 def linearise(chains: Chains, rows: Rows) -> Linear:
     """The affine bound at the best multipliers: `constant + preactivation[:, :N1] . first(x)`."""
-    return _backward(chains, _lines(chains, rows), _objective(chains, rows), rows, _weights(rows.omega))
+    lines, objective, groups = _lines(chains, rows), _objective(chains, rows), groups_of(rows.team)
+    return _backward(chains, lines, objective, rows, _weights(rows.omega), groups)
 
 
 class Adam:
@@ -304,16 +306,17 @@ def _optimise_slab(
 ) -> None:
     work = rows.take(active)
     lines, objective = _lines(chains, work), _objective(chains, work)
-    radius, at_center = boxes.radius[work.box], boxes.at_center[work.box]
+    radius, at_center = boxes.radius[work.box], chains.at_center(boxes, work.box, work.team)
+    relu, groups = chains.relu[work.team], groups_of(work.team)
     scale = sum(np.abs(array).mean(axis=1, keepdims=True) for array in objective.rows) / chains.k**2
     adam = Adam([work.alpha, work.beta, work.omega], [rate, rate * scale, rate])
     for step in range(steps + 1):
         w = _weights(work.omega)
-        linear = _backward(chains, lines, objective, work, w)
+        linear = _backward(chains, lines, objective, work, w, groups)
         coefficient = linear.preactivation[:, : chains.width]
-        move = times(coefficient, chains.first)
+        move = chains.to_input(coefficient, groups)
         np.copysign(radius, move, out=move)
-        first = times_transposed(move, chains.first)
+        first = chains.from_input(move, groups)
         first += at_center
         value = np.einsum("bn,bn->b", coefficient, first) + linear.constant
         better = value < work.value
@@ -323,19 +326,19 @@ def _optimise_slab(
         rows.alpha[place] = work.alpha[better]
         rows.beta[place] = work.beta[better]
         rows.omega[place] = work.omega[better]
-        z, h = _forward(chains, linear, first)
+        z, h = _forward(chains, linear, first, groups)
         done = value < 0
         final = step == steps
         if final or step % look == look - 1:
             target = None if any_label else work.target
-            errs = (chains.errors(first, work.label, target) > 0).all(axis=1)
+            errs = (chains.errors(first, work.team, groups, work.label, target) > 0).all(axis=1)
             if errs.any():
                 erring.append(active[errs])
                 found.append(boxes.center[work.box[errs]] + move[errs])
                 done |= errs
         stop = done | final
         if stop.any():
-            true = np.where(chains.relu, np.maximum(z[stop], 0), z[stop])
+            true = np.where(relu[stop], np.maximum(z[stop], 0), z[stop])
             gap[active[stop]] = linear.activation[stop] * (h[stop] - true)
             if len(last):
                 last[active[stop]] = boxes.center[work.box[stop]] + move[stop]
@@ -357,7 +360,8 @@ def _optimise_slab(
             go = ~done
             active, work, objective = active[go], work.take(go), objective.take(go)
             lines = _Lines(*(array[go] for array in lines))
-            radius, at_center = radius[go], at_center[go]
+            radius, at_center, relu = radius[go], at_center[go], relu[go]
+            groups = groups_of(work.team)
             adam.keep(go)
 
 
@@ -388,10 +392,12 @@ def _certify_slab(chains: Chains, boxes: Boxes, rows: Rows) -> NDArray[np.bool_]
     rows = rows.cast(np.float64)
     w = _weights(rows.omega)
     objective = _objective(chains, rows)
-    linear = _backward(chains, _lines(chains, rows), objective, rows, w)
+    groups = groups_of(rows.team)
+    linear = _backward(chains, _lines(chains, rows), objective, rows, w, groups)
     coefficient = linear.preactivation[:, : chains.width]
-    value = np.einsum("bn,bn->b", coefficient, boxes.at_center[rows.box]) + linear.constant
-    value += np.einsum("bn,bn->b", np.abs(times(coefficient, chains.first)), boxes.radius[rows.box])
+    value = np.einsum("bn,bn->b", coefficient, chains.at_center(boxes, rows.box, rows.team))
+    value += linear.constant
+    value += np.einsum("bn,bn->b", np.abs(chains.to_input(coefficient, groups)), boxes.radius[rows.box])
     size = magnitude(chains, boxes, rows)
     return np.asarray(value + 4 * chains.gamma * size < 0)
 
@@ -399,80 +405,9 @@ def _certify_slab(chains: Chains, boxes: Boxes, rows: Rows) -> NDArray[np.bool_]
 def magnitude(chains: Chains, boxes: Boxes, rows: Rows) -> Float:
     """What all terms of the rows' bounds add up to in absolute value, at most: shape (B,)."""
     objective, w = _objective(chains, rows), _weights(rows.omega)
-    sizes = boxes.size[rows.box]
+    sizes = chains.sizes(boxes, rows.box, rows.team)
     size = np.einsum("bn,bn->b", rows.beta, sizes) + np.einsum("bi,bi->b", w, np.abs(objective.bias))
     for i, (_, bias, place) in enumerate(chains.last):
         reach = np.einsum("bm,bm->b", np.abs(objective.rows[i]), sizes[:, place])
-        size += w[:, i] * (2 * reach + 2 * np.abs(bias).max())
+        size += w[:, i] * (2 * reach + 2 * np.abs(bias[rows.team]).max(axis=1))
     return np.asarray(size)
-
-
-def first_layer_bounds(chains: Chains, boxes: Boxes) -> tuple[Float, Float]:
-    """Exact bounds of first pre-activations over the boxes, rounded outwards: shapes (P, N1), float64."""
-    reach = times_transposed(boxes.radius, abs(chains.first))
-    reach += 2 * chains.gamma * boxes.size[:, : chains.width]
-    return boxes.at_center - reach, boxes.at_center + reach
-
-
-def hidden_bounds(chains: Chains, boxes: Boxes, slab: int = 4096) -> tuple[Float, Float]:
-    """Bounds of all hidden pre-activations of one network over P boxes, shapes (P, N), by CROWN.
-
-    `chains` is a float64 one of a single network. Interval bounds where they are tighter.
-    """
-    lower = np.zeros((len(boxes.center), chains.neurons))
-    upper = np.zeros_like(lower)
-    first = slice(0, chains.width)
-    lower[:, first], upper[:, first] = first_layer_bounds(chains, boxes)
-    for position, part in enumerate(chains.parts):
-        _interval(chains, boxes, part, lower, upper)
-        count = part.outputs.stop - part.outputs.start
-        each = max(1, slab // (2 * count))
-        for start in range(0, len(lower), each):
-            chosen = slice(start, start + each)
-            _crown(chains, boxes, position, lower[chosen], upper[chosen], np.arange(len(lower))[chosen])
-    return lower, upper
-
-
-def _interval(chains: Chains, boxes: Boxes, part: Any, lower: Float, upper: Float) -> None:
-    relu = chains.relu[part.inputs]
-    low = np.where(relu, np.maximum(lower[:, part.inputs], 0), lower[:, part.inputs])
-    high = np.where(relu, np.maximum(upper[:, part.inputs], 0), upper[:, part.inputs])
-    middle = times_transposed((low + high) / 2, part.weight) + part.bias
-    reach = times_transposed((high - low) / 2, abs(part.weight))
-    reach += 4 * chains.gamma * boxes.size[:, part.outputs]
-    lower[:, part.outputs], upper[:, part.outputs] = middle - reach, middle + reach
-
-
-def _crown(
-    chains: Chains, boxes: Boxes, position: int, lower: Float, upper: Float, box: NDArray[np.intp]
-) -> None:
-    """Tighten the bounds, (P', N), of one deeper layer in place, by backward bounds from each neuron."""
-    part = chains.parts[position]
-    count = part.outputs.stop - part.outputs.start
-    unit = np.concatenate([np.eye(count), -np.eye(count)])
-    bias = np.concatenate([part.bias, -part.bias])
-    coefficient = times(unit, part.weight)[None] * np.ones((len(box), 1, 1))
-    constant = bias * np.ones((len(box), 1))
-    for below in [*range(position - 1, -1, -1), -1]:
-        place = chains.parts[below].outputs if below >= 0 else slice(0, chains.width)
-        low, high = lower[:, None, place], upper[:, None, place]
-        relu = chains.relu[place]
-        unstable = relu & (low < 0) & (high > 0)
-        slope = np.where(unstable, high / np.where(unstable, high - low, 1) * (1 + 2.0**-50), 0)
-        offset = np.where(unstable, -slope * low, 0)
-        passes = ~relu | ((high > 0) & ~unstable)
-        constant += np.einsum("pcn,pn->pc", np.maximum(coefficient, 0), offset[:, 0])
-        under = np.where(unstable, high > -low, passes)
-        coefficient = coefficient * np.where(coefficient > 0, np.where(unstable, slope, passes), under)
-        if below >= 0:
-            constant += coefficient @ chains.parts[below].bias
-            flat = times(coefficient.reshape(-1, coefficient.shape[2]), chains.parts[below].weight)
-            coefficient = flat.reshape(len(box), 2 * count, -1)
-    value = np.einsum("pcn,pn->pc", coefficient, boxes.at_center[box]) + constant
-    flat = times(coefficient.reshape(-1, coefficient.shape[2]), chains.first)
-    reach = np.abs(flat.reshape(len(box), 2 * count, -1))
-    value += np.einsum("pcn,pn->pc", reach, boxes.radius[box])
-    size = boxes.size[box][:, part.outputs]
-    value += 4 * chains.gamma * np.concatenate([size, size], axis=1)
-    np.minimum(upper[:, part.outputs], value[:, :count], out=upper[:, part.outputs])
-    np.maximum(lower[:, part.outputs], -value[:, count:], out=lower[:, part.outputs])

@@ -12,63 +12,34 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pytest_ensemble.engines.bounds import Rows, certify, linearise, optimise
-from pytest_ensemble.engines.chains import Array, Frame
+from pytest_ensemble.engines.chains import Array, Frame, Index
 from pytest_ensemble.engines.leaf import solve_leaf
 from pytest_ensemble.engines.tightening import tighten
 
-__all__ = ["Search", "branch_and_bound"]
+__all__ = ["Attack", "BranchAndBound", "Offer"]
 
 _ROOT_STEPS = 30
 _STEPS = 7  # of the optimiser for a child
 _BATCH = 384  # nodes branched at a time
 _ROUNDS = 3  # of tightening before branching
 
-Offer = Callable[[NDArray[np.intp], Array], NDArray[np.bool_]]
-Attack = Callable[[Rows, NDArray[np.intp], Array], NDArray[np.intp]]
-Stop = Callable[[], bool]
-
-
-@dataclass
-class Search:
-    """What became of each owner of nodes, shape (O,).
-
-    Attributes:
-        sat: a witness was found and confirmed.
-        boundary: a leaf could neither be proven nor refuted; matters if nothing is sat.
-        cut: nodes were left when the limit was reached.
-        nodes: how many were bounded.
-
-    An owner with none of the first three is proven: it has no error.
-    """
-
-    sat: NDArray[np.bool_]
-    boundary: NDArray[np.bool_]
-    cut: NDArray[np.bool_]
-    nodes: NDArray[np.int64] = field(repr=False)
-
-    @staticmethod
-    def open(owners: int) -> Search:
-        """Nothing is known yet."""
-        sat, boundary, cut = (np.zeros(owners, np.bool_) for _ in range(3))
-        return Search(sat, boundary, cut, np.zeros(owners, np.int64))
-
-    @property
-    def unsat(self) -> NDArray[np.bool_]:
-        """Owners all of whose nodes were closed with proof."""
-        return ~(self.sat | self.boundary | self.cut)
+Offer = Callable[[Index, Array], NDArray[np.bool_]]
+Attack = Callable[[Rows, Index, Array], NDArray[np.bool_]]
 
 
 @dataclass
 class _Nodes:
+    """Open nodes: their rows, owners, and the gaps of their neurons."""
+
     rows: Rows
-    owner: NDArray[np.intp]
+    owner: Index
     gap: Array
 
     def take(self, which: Any) -> _Nodes:
@@ -78,118 +49,123 @@ class _Nodes:
         return len(self.owner)
 
 
-def _join(parts: list[_Nodes]) -> _Nodes:
-    return _Nodes(
-        Rows.concatenate([part.rows for part in parts]),
-        np.concatenate([part.owner for part in parts]),
-        np.concatenate([part.gap for part in parts]),
-    )
+class BranchAndBound:
+    """A search for inputs that make all networks of a row err; rows belong to owners, usually queries.
 
+    Attributes:
+        sat: (O,), owners with a confirmed witness.
+        boundary: (O,), owners with a leaf that could neither be proven nor refuted.
+        cut: (O,), owners with nodes left when their limit was reached.
+        nodes: (O,), how many were bounded.
 
-def branch_and_bound(
-    frame: Frame,
-    rows: Rows,
-    owner: NDArray[np.intp],
-    owners: int,
-    *,
-    offer: Offer,
-    attack: Attack | None = None,
-    any_label: bool = True,
-    limit: int | None = None,
-    timeout: float | None = None,
-    stop: Stop = lambda: False,
-) -> Search:
-    """Settle whether the rows of each owner hold an input that makes all networks err.
-
-    Args:
-        frame: the networks and boxes.
-        rows: float32 rows, one per choice of target classes, before branching; changed in place.
-        owner: (B,), whose row it is, 0..owners-1: usually a query.
-        offer: takes owners, shape (m,), and inputs, shape (m, n), that seem to make all networks err;
-            tells which owners are settled as sat.
-        attack: tries harder for witnesses before branching, from rows, owners and x*, shape (B, n); offers
-            what it finds.
-        any_label: whether any wrong label is an error, or only a row's targets.
-        limit, timeout: nodes and seconds an owner may take, None for no limit. A batch's time is shared by
-            its nodes.
-        stop: asked between batches; all that is open is cut when it says yes.
+    After `branch`, an owner with none of the first three is proven: it has no error.
     """
-    result = Search.open(owners)
-    tree = _Tree(frame, result, offer, any_label)
-    nodes = _Nodes(rows, owner, np.zeros_like(rows.lower))
-    nodes = tree.bound(nodes, steps=_ROOT_STEPS, look=5, attack=attack)
-    for _ in range(_ROUNDS):
-        nodes = tree.bound(tree.tightened(nodes), steps=10, look=5)
-    stack = [nodes]
-    seconds = np.zeros(owners)
-    while stack:
-        start = time.perf_counter()
-        nodes = _pop(stack, result)
-        if not len(nodes):
-            continue
-        if stop():
-            for part in (nodes, *stack):
-                result.cut[part.owner] = True
-            break
-        nodes = tree.tightened(nodes)
-        pick = tree.choose(nodes)
+
+    def __init__(self, frame: Frame, owners: int, offer: Offer, *, any_label: bool = True) -> None:
+        """Args:
+        frame: the teams and boxes.
+        owners: how many, O.
+        offer: takes owners, shape (m,), and inputs, shape (m, n), that seem to make all networks err; tells
+            which owners, shape (O,), are known to be sat after that.
+        any_label: whether any wrong label is an error, or only a row's targets.
+        """
+        self.frame, self.offer, self.any_label = frame, offer, any_label
+        self.sat, self.boundary, self.cut = (np.zeros(owners, np.bool_) for _ in range(3))
+        self.nodes = np.zeros(owners, np.int64)
+        self._stack: list[_Nodes] = []
+        self._seconds = np.zeros(owners)
+
+    @property
+    def open(self) -> NDArray[np.bool_]:
+        """(O,), owners with nodes to branch on."""
+        open_ = np.zeros(len(self.sat), np.bool_)
+        for nodes in self._stack:
+            open_[nodes.owner] = True
+        return open_ & ~self.sat & ~self.cut
+
+    @property
+    def unsat(self) -> NDArray[np.bool_]:
+        """(O,), owners all of whose nodes were closed with proof."""
+        return ~(self.sat | self.boundary | self.cut | self.open)
+
+    def start(self, rows: Rows, owner: Index, attack: Attack | None = None) -> None:
+        """Bound the roots, try their x*, and tighten what stays open.
+
+        Args:
+            rows: float32 rows sorted by team, one per choice of target classes; changed in place.
+            owner: (B,), whose row it is.
+            attack: tries harder for witnesses, from rows, owners and x*, shape (B, n); tells which owners,
+                (O,), are known to be sat after that.
+        """
+        nodes = _Nodes(rows, owner, np.zeros_like(rows.lower))
+        nodes = self._bound(nodes, steps=_ROOT_STEPS, look=5, attack=attack)
+        for _ in range(_ROUNDS):
+            nodes = self._bound(self._tightened(nodes), steps=10, look=5)
+        self._stack.append(nodes)
+
+    def branch(
+        self,
+        *,
+        limit: int | None = None,
+        timeout: float | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Branch until every owner is settled or cut.
+
+        Args:
+            limit, timeout: nodes and seconds an owner may take; a batch's time is shared by its nodes.
+            stop: asked between batches; all that is open is cut when it says yes.
+        """
+        while self._stack:
+            start = time.perf_counter()
+            nodes = self._pop()
+            if not len(nodes):
+                continue
+            if stop():
+                for part in (nodes, *self._stack):
+                    self.cut[part.owner] = True
+                self._stack.clear()
+                break
+            share = np.bincount(nodes.owner, minlength=len(self.sat)) / len(nodes)
+            self._expand(nodes)
+            self._seconds += share * (time.perf_counter() - start)
+            if limit is not None:
+                self.cut |= self.nodes > limit
+            if timeout is not None:
+                self.cut |= self._seconds > timeout
+        self.cut &= ~self.sat
+        self.boundary &= ~self.sat
+
+    def _pop(self) -> _Nodes:
+        """A batch from the top of the stack, sorted by team, without nodes of owners that are settled."""
+        parts: list[_Nodes] = []
+        while self._stack and sum(map(len, parts)) < _BATCH:
+            part = self._stack.pop()
+            parts.insert(0, part.take(~(self.sat | self.cut)[part.owner]))
+        nodes = _join(parts)
+        if len(nodes) > _BATCH:
+            self._stack.append(nodes.take(slice(0, -_BATCH)))
+            nodes = nodes.take(slice(-_BATCH, None))
+        return nodes.take(np.argsort(nodes.rows.team, kind="stable"))
+
+    def _expand(self, nodes: _Nodes) -> None:
+        """Put the open children of nodes on the stack; settle leaves."""
+        nodes = self._tightened(nodes)
+        pick = self._choose(nodes)
         leaf = pick < 0
-        tree.settle_leaves(nodes.take(leaf))
+        self._settle_leaves(nodes.take(leaf))
         nodes, pick = nodes.take(~leaf), pick[~leaf]
-        if not len(nodes):
-            continue
-        children = tree.bound(_branch(nodes, pick), steps=_STEPS, look=_STEPS + 1)
-        share = np.bincount(nodes.owner, minlength=owners) / len(nodes)
-        seconds += share * (time.perf_counter() - start)
-        if limit is not None:
-            result.cut |= result.nodes > limit
-        if timeout is not None:
-            result.cut |= seconds > timeout
-        # depth first, the least promising child deepest in the stack: sat ends early, memory stays small
-        stack.append(children.take(np.argsort(children.rows.value)))
-    result.cut &= ~result.sat
-    result.boundary &= ~result.sat
-    return result
+        if len(nodes):
+            children = self._bound(_branch(nodes, pick), steps=_STEPS, look=_STEPS + 1)
+            # depth first, the least promising child deepest: sat ends early, memory stays small
+            self._stack.append(children.take(np.argsort(children.rows.value)))
 
-
-def _pop(stack: list[_Nodes], result: Search) -> _Nodes:
-    """A batch from the top of the stack, without the nodes of owners that are settled."""
-    parts: list[_Nodes] = []
-    while stack and sum(map(len, parts)) < _BATCH:
-        part = stack.pop()
-        parts.insert(0, part.take(~(result.sat | result.cut)[part.owner]))
-    nodes = _join(parts)
-    if len(nodes) > _BATCH:
-        stack.append(nodes.take(slice(0, -_BATCH)))
-        nodes = nodes.take(slice(-_BATCH, None))
-    return nodes
-
-
-def _branch(nodes: _Nodes, pick: NDArray[np.intp]) -> _Nodes:
-    """Both children of each node: z_pick >= 0, then z_pick <= 0."""
-    rows = Rows.concatenate([nodes.rows, nodes.rows])
-    active = np.arange(len(pick)), pick
-    inactive = np.arange(len(pick), 2 * len(pick)), pick
-    rows.side[active], rows.side[inactive] = 1, -1
-    rows.lower[active], rows.upper[inactive] = 0, 0
-    return _Nodes(rows, np.concatenate([nodes.owner, nodes.owner]), np.concatenate([nodes.gap, nodes.gap]))
-
-
-@dataclass
-class _Tree:
-    """What the steps of one search share."""
-
-    frame: Frame
-    result: Search
-    offer: Offer
-    any_label: bool
-
-    def bound(self, nodes: _Nodes, *, steps: int, look: int, attack: Attack | None = None) -> _Nodes:
+    def _bound(self, nodes: _Nodes, *, steps: int, look: int, attack: Attack | None = None) -> _Nodes:
         """Bound nodes, offer what errs, and keep the nodes that stay open."""
         if not len(nodes):
             return nodes
-        frame, result = self.frame, self.result
-        result.nodes += np.bincount(nodes.owner, minlength=len(result.nodes))
+        frame = self.frame
+        self.nodes += np.bincount(nodes.owner, minlength=len(self.nodes))
         peaks = optimise(
             frame.fast,
             frame.fast_boxes,
@@ -200,22 +176,19 @@ class _Tree:
             keep_last=attack is not None,
         )
         nodes.gap = peaks.gap
-        self._offer(nodes.owner[peaks.erring], peaks.x)
+        if len(peaks.erring):
+            self.sat |= self.offer(nodes.owner[peaks.erring], peaks.x)
         negative = np.flatnonzero(nodes.rows.value < 0)
         proven = certify(frame.exact, frame.exact_boxes, nodes.rows.take(negative))
-        keep = ~result.sat[nodes.owner]
+        keep = ~self.sat[nodes.owner]
         keep[negative[proven]] = False
         nodes = nodes.take(keep)
         if attack is not None and len(nodes):
-            result.sat[attack(nodes.rows, nodes.owner, peaks.last[keep])] = True
-            nodes = nodes.take(~result.sat[nodes.owner])
+            self.sat |= attack(nodes.rows, nodes.owner, peaks.last[keep])
+            nodes = nodes.take(~self.sat[nodes.owner])
         return nodes
 
-    def _offer(self, owner: NDArray[np.intp], x: Array) -> None:
-        if len(owner):
-            self.result.sat[owner[self.offer(owner, x)]] = True
-
-    def tightened(self, nodes: _Nodes) -> _Nodes:
+    def _tightened(self, nodes: _Nodes) -> _Nodes:
         """The nodes with tighter neurons, their values to be computed anew; without those proven empty."""
         if not len(nodes):
             return nodes
@@ -224,24 +197,43 @@ class _Tree:
         nodes.rows.value[:] = np.inf
         return nodes.take(~empty)
 
-    def choose(self, nodes: _Nodes) -> NDArray[np.intp]:
+    def _choose(self, nodes: _Nodes) -> Index:
         """The ReLU to branch on, shape (B,); -1 where none is unstable."""
         rows = nodes.rows
-        unstable = self.frame.fast.relu & (rows.lower < 0) & (rows.upper > 0)
+        unstable = self.frame.fast.relu[rows.team] & (rows.lower < 0) & (rows.upper > 0)
         # x* may lie outside of a neuron's tightened bounds: there its gap can be negative
         gap = np.maximum(nodes.gap, 0) + 1e-6 * np.minimum(-rows.lower, rows.upper)
         score = np.where(unstable, gap, -1)
         return np.where(unstable.any(axis=1), score.argmax(axis=1), -1)
 
-    def settle_leaves(self, leaves: _Nodes) -> None:
+    def _settle_leaves(self, leaves: _Nodes) -> None:
         """Nodes in which all networks are affine: by more steps, else by linear programs."""
-        leaves = self.bound(leaves, steps=40, look=10)
+        leaves = self._bound(leaves, steps=40, look=10)
         for row in range(len(leaves)):
             owner = leaves.owner[[row]]
-            if self.result.sat[owner[0]]:
+            if self.sat[owner[0]]:
                 continue
             x, multipliers = solve_leaf(self.frame, leaves.rows.take([row]))
             if x is not None:
-                self._offer(owner, x[None].astype(np.float32))
+                self.sat |= self.offer(owner, x[None].astype(np.float32))
             if multipliers is None or not certify(self.frame.exact, self.frame.exact_boxes, multipliers)[0]:
-                self.result.boundary[owner] = True
+                self.boundary[owner] = True
+
+
+def _join(parts: list[_Nodes]) -> _Nodes:
+    return _Nodes(
+        Rows.concatenate([part.rows for part in parts]),
+        np.concatenate([part.owner for part in parts]),
+        np.concatenate([part.gap for part in parts]),
+    )
+
+
+def _branch(nodes: _Nodes, pick: Index) -> _Nodes:
+    """Both children of each node, side by side: z_pick >= 0, then z_pick <= 0."""
+    children = nodes.take(np.repeat(np.arange(len(nodes)), 2))
+    rows = children.rows
+    active = np.arange(0, len(rows), 2), pick
+    inactive = np.arange(1, len(rows), 2), pick
+    rows.side[active], rows.side[inactive] = 1, -1
+    rows.lower[active], rows.upper[inactive] = 0, 0
+    return children

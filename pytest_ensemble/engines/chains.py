@@ -1,9 +1,10 @@
-"""`Chains`: k networks that share their input, laid out for batched bounds in float32 or float64.
+"""`Chains`: teams of networks that share their input, laid out for batched bounds in float32 or float64.
 
-All hidden neurons of all networks stand on one axis of length N: the first layers of the networks, one
-after the other, so that one matrix product serves them all; then their deeper layers. Batches are rows:
-each row has its own box, its own label l and one target class p per network, and asks about the margins
-`f_p - f_l`.
+A team is k networks: one, a pair, or more. All hidden neurons of a team stand on one axis of length N: the
+first layers of its networks, one after the other, so that one matrix product serves them all; then their
+deeper layers. Batches are rows: each has its own team, its own box, its own label l and one target class p
+per network, and asks about the margins `f_p - f_l`. Teams of equal layer widths share a batch: what is not
+a matrix product is computed for all of them at once.
 """
 
 from __future__ import annotations
@@ -18,26 +19,31 @@ from numpy.typing import NDArray
 
 from pytest_ensemble.networks.network import Float, Layer, Network, Weight, dense
 
-__all__ = ["Array", "Boxes", "Chains", "Frame", "Part", "times", "times_transposed"]
+__all__ = ["Array", "Boxes", "Chains", "Frame", "Groups", "Index", "Part", "groups_of"]
 
 Array = NDArray[Any]  # float32 in the search, float64 in proofs
+Index = NDArray[np.intp]
+Groups = list[tuple[int, slice]]  # (team, its rows), of rows sorted by team
 
 
-def times(x: Array, weight: Weight) -> Array:
-    """`x @ weight`: (B, out) -> (B, in)."""
-    return np.asarray(x @ weight) if isinstance(weight, np.ndarray) else np.asarray((weight.T @ x.T).T)
-
-
-def times_transposed(x: Array, weight: Weight) -> Array:
-    """`x @ weight.T`: (B, in) -> (B, out)."""
-    return np.asarray(x @ weight.T) if isinstance(weight, np.ndarray) else np.asarray((weight @ x.T).T)
+def groups_of(team: Index) -> Groups:
+    """Runs of equal teams, of rows sorted by team."""
+    ends = [*(np.flatnonzero(np.diff(team)) + 1).tolist(), len(team)]
+    starts = [0, *ends[:-1]]
+    return [(int(team[start]), slice(start, end)) for start, end in zip(starts, ends, strict=True) if end]
 
 
 @dataclass(frozen=True)
 class Part:
-    """A deeper hidden layer of one network, and where its inputs and outputs stand on the axis."""
+    """A deeper hidden layer of one network of each team, and where it stands on the axis.
 
-    weight: Weight
+    Attributes:
+        weight: per team, shape (out, in).
+        bias: (T, out).
+        inputs, outputs: places of its inputs and of its neurons.
+    """
+
+    weight: list[Weight]
     bias: Array
     inputs: slice
     outputs: slice
@@ -56,124 +62,188 @@ class Boxes:
     at_center: Array
     size: Float
 
-    def take(self, which: NDArray[np.intp]) -> Boxes:
-        """Some of the boxes."""
-        return Boxes(self.center[which], self.radius[which], self.at_center[which], self.size[which])
-
 
 class Chains:
-    """k networks over one input.
+    """T teams of k networks each, over one input.
 
     Attributes:
         dtype: of all arrays.
-        k, inputs, neurons: number of networks, of inputs n, of hidden neurons N.
-        first, first_bias: shape (N1, n) and (N1,): the first layers, stacked.
+        k, inputs, neurons, width: number of networks, of inputs n, of hidden neurons N, and of those in the
+            first layers, N1.
+        first: per team, shape (N1, n): the first layers, stacked; first_bias: (T, N1).
         parts: deeper layers, in an order in which inputs come before outputs.
-        last: per network, (weight (classes, m), bias (classes,), slice of its m neurons).
-        columns: per network, the places of its neurons on the axis, in the order of its layers.
-        relu: shape (N,): which neurons have a ReLU.
+        last: per network, (weight (T, classes, m), bias (T, classes), slice of its m neurons).
+        relu: (T, N), which neurons have a ReLU.
+        columns: (T, N), where the neurons stand on the axis of the boxes; None where that is their own axis.
         gamma: float64 rounding of one bound, relative to the sizes of its terms.
     """
 
-    def __init__(self, networks: Sequence[Network], dtype: Any = np.float64) -> None:
+    def __init__(
+        self,
+        teams: Sequence[Sequence[Network]],
+        dtype: Any = np.float64,
+        columns: Index | None = None,
+    ) -> None:
+        """Lay out teams of equal layer widths."""
+        self._teams = teams
         self.dtype = np.dtype(dtype)
-        layers = [_hidden_and_last(network) for network in networks]
-        self.k = len(networks)
-        self.inputs = networks[0].input_size
-        self.first = self._cast(_stack([hidden[0].weight for hidden, _ in layers]))
-        self.first_bias = self._cast(np.concatenate([hidden[0].bias for hidden, _ in layers]))
-        relus = [hidden[0].relu for hidden, _ in layers]
-        places: list[list[slice]] = []
+        self.columns = columns
+        layers = [[_hidden_and_last(network) for network in team] for team in teams]
+        self.k = len(teams[0])
+        self.inputs = teams[0][0].input_size
+        self.first = [self._cast(_stack([hidden[0].weight for hidden, _ in team])) for team in layers]
+        self.first_bias = self._biases([[hidden[0].bias for hidden, _ in team] for team in layers])
+        self.width = self.first_bias.shape[1]
+        relus = [[hidden[0].relu for hidden, _ in team] for team in layers]
+        self.places: list[list[slice]] = []
         end = 0
-        for hidden, _ in layers:
-            places.append([slice(end, end + hidden[0].size)])
+        for hidden, _ in layers[0]:
+            self.places.append([slice(end, end + hidden[0].size)])
             end += hidden[0].size
         self.parts: list[Part] = []
-        for index, (hidden, _) in enumerate(layers):
-            for layer in hidden[1:]:
-                outputs = slice(end, end + layer.size)
-                self.parts.append(
-                    Part(self._cast(layer.weight), self._cast(layer.bias), places[index][-1], outputs)
-                )
-                places[index].append(outputs)
-                relus.append(layer.relu)
-                end += layer.size
+        for index, (hidden, _) in enumerate(layers[0]):
+            for depth in range(1, len(hidden)):
+                own = [team[index][0][depth] for team in layers]
+                outputs = slice(end, end + own[0].size)
+                weights = [self._cast(layer.weight) for layer in own]
+                biases = self._biases([[layer.bias] for layer in own])
+                self.parts.append(Part(weights, biases, self.places[index][-1], outputs))
+                self.places[index].append(outputs)
+                for team, layer in zip(relus, own, strict=True):
+                    team.append(layer.relu)
+                end += own[0].size
         self.neurons = end
-        self.relu = np.concatenate(relus)
+        self.relu = np.stack([np.concatenate(team) for team in relus])
         self.last = [
-            (self._cast(dense(last.weight)), self._cast(last.bias), places[index][-1])
-            for index, (_, last) in enumerate(layers)
+            (
+                self._cast(np.stack([dense(team[index][1].weight) for team in layers])),
+                self._cast(np.stack([team[index][1].bias for team in layers])),
+                places[-1],
+            )
+            for index, places in enumerate(self.places)
         ]
-        self.columns = [np.concatenate([np.arange(end)[place] for place in own]) for own in places]
         # A bound is a chain of inner products; see `certify`.
         terms = self.inputs + self.neurons + 64
         self.gamma = terms * 2.0**-53 / (1 - terms * 2.0**-53)
-        self._networks = networks
 
     def cast(self, dtype: Any) -> Chains:
         """The same in another dtype."""
-        return Chains(self._networks, dtype)
+        return Chains(self._teams, dtype, self.columns)
 
-    def columns_of(self, team: Sequence[int]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Where the neurons of the Chains of some of these networks stand here: the first layers, and all."""
-        own = [self.columns[index] for index in team]
-        first = np.concatenate([columns[columns < self.width] for columns in own])
-        return first, np.concatenate([first, *(columns[columns >= self.width] for columns in own)])
-
-    @property
-    def width(self) -> int:
-        """N1: number of neurons of the first layers."""
-        return len(self.first_bias)
+    def columns_of(self, team: Sequence[int]) -> Index:
+        """Of the one team here: where the neurons of the Chains of some of its networks stand."""
+        own = [self.places[index] for index in team]
+        axis = np.arange(self.neurons)
+        order = [places[0] for places in own] + [place for places in own for place in places[1:]]
+        return np.concatenate([axis[place] for place in order])
 
     def _cast(self, values: Any) -> Any:
         return values.astype(self.dtype)
 
+    def _biases(self, teams: list[list[Float]]) -> Array:
+        return np.stack([np.concatenate(team) for team in teams]).astype(self.dtype)
+
+    # --- boxes ------------------------------------------------------------------------------------
+
     def boxes(self, low: Float, high: Float) -> Boxes:
-        """Boxes with corners of shape (P, n), float64, rounded outwards to this dtype."""
+        """Boxes with corners of shape (P, n), float64, rounded outwards to this dtype; of a single team."""
         center = ((low + high) / 2).astype(self.dtype)
         exact = center.astype(np.float64)
         radius = np.maximum(high - exact, exact - low)
         upwards = np.nextafter(radius.astype(self.dtype), self.dtype.type(np.inf))
         radius = np.where(radius > 0, upwards, self.dtype.type(0))
-        at_center = times_transposed(center, self.first) + self.first_bias
+        at_center = _into(center, self.first[0]) + self.first_bias[0]
         return Boxes(center, radius, at_center, self._size(np.abs(exact) + radius))
 
     def _size(self, x: Float) -> Float:
         size = np.empty((len(x), self.neurons))
-        size[:, : self.width] = times_transposed(x, abs(self.first)) + np.abs(self.first_bias)
+        size[:, : self.width] = _into(x, abs(self.first[0])) + np.abs(self.first_bias[0])
         for part in self.parts:
             # a chord's value and its intercept are both at most the size of what it bounds
-            size[:, part.outputs] = times_transposed(2 * size[:, part.inputs], abs(part.weight))
-            size[:, part.outputs] += np.abs(part.bias)
+            size[:, part.outputs] = _into(2 * size[:, part.inputs], abs(part.weight[0]))
+            size[:, part.outputs] += np.abs(part.bias[0])
         return size
 
-    def hidden(self, first: Array) -> Array:
-        """True activations, shape (B, N), of first pre-activations, shape (B, N1)."""
-        out = np.empty((len(first), self.neurons), dtype=first.dtype)
-        out[:, : self.width] = first
-        self._activate(out, slice(0, self.width))
-        for part in self.parts:
-            out[:, part.outputs] = times_transposed(out[:, part.inputs], part.weight) + part.bias
-            self._activate(out, part.outputs)
+    def at_center(self, boxes: Boxes, box: Index, team: Index) -> Array:
+        """First pre-activations at the centers of the rows' boxes, shape (B, N1)."""
+        if self.columns is None:
+            return np.asarray(boxes.at_center[box])
+        return np.asarray(boxes.at_center[box[:, None], self.columns[team, : self.width]])
+
+    def sizes(self, boxes: Boxes, box: Index, team: Index) -> Float:
+        """`Boxes.size` of the rows, shape (B, N)."""
+        if self.columns is None:
+            return np.asarray(boxes.size[box])
+        return np.asarray(boxes.size[box[:, None], self.columns[team]])
+
+    # --- products: rows are sorted by team ----------------------------------------------------------
+
+    def to_input(self, coefficient: Array, groups: Groups) -> Array:
+        """Coefficients of the inputs, (B, n), from those of first pre-activations, (B, N1)."""
+        out = np.empty((len(coefficient), self.inputs), coefficient.dtype)
+        for team, rows in groups:
+            _back(coefficient[rows], self.first[team], out[rows])
         return out
 
-    def _activate(self, values: Array, place: slice) -> None:
-        view = values[:, place]
-        np.maximum(view, 0, out=view, where=self.relu[place])
+    def from_input(self, x: Array, groups: Groups) -> Array:
+        """First pre-activations without bias, (B, N1), of inputs, (B, n)."""
+        out = np.empty((len(x), self.width), x.dtype)
+        for team, rows in groups:
+            out[rows] = _into(x[rows], self.first[team])
+        return out
 
-    def logits(self, first: Array) -> list[Array]:
-        """Per network, logits of shape (B, classes), of first pre-activations, shape (B, N1)."""
-        hidden = self.hidden(first)
-        return [hidden[:, place] @ weight.T + bias for weight, bias, place in self.last]
+    def through(self, part: Part, values: Array, groups: Groups) -> Array:
+        """Pre-activations of a deeper layer, (B, out), from the activations it takes, (B, in)."""
+        out = np.empty((len(values), part.bias.shape[1]), values.dtype)
+        for team, rows in groups:
+            out[rows] = _into(values[rows], part.weight[team])
+            out[rows] += part.bias[team]
+        return out
 
-    def errors(self, first: Array, label: NDArray[np.intp], target: NDArray[np.intp] | None = None) -> Array:
+    def back(self, part: Part, coefficient: Array, groups: Groups) -> tuple[Array, Array]:
+        """Coefficients of what a deeper layer takes, (B, in), and their constant, (B,)."""
+        out = np.empty((len(coefficient), part.inputs.stop - part.inputs.start), coefficient.dtype)
+        constant = np.empty(len(coefficient), coefficient.dtype)
+        for team, rows in groups:
+            _back(coefficient[rows], part.weight[team], out[rows])
+            constant[rows] = coefficient[rows] @ part.bias[team]
+        return out, constant
+
+    # --- true values ------------------------------------------------------------------------------
+
+    def hidden(self, first: Array, team: Index, groups: Groups) -> Array:
+        """True activations, shape (B, N), of first pre-activations, shape (B, N1)."""
+        relu = self.relu[team]
+        if not self.parts:
+            return np.where(relu, np.maximum(first, 0), first)
+        out = np.empty((len(first), self.neurons), dtype=first.dtype)
+        out[:, : self.width] = first
+        np.maximum(out, 0, out=out, where=relu & (np.arange(self.neurons) < self.width))
+        for part in self.parts:
+            z = self.through(part, out[:, part.inputs], groups)
+            out[:, part.outputs] = np.where(relu[:, part.outputs], np.maximum(z, 0), z)
+        return out
+
+    def logits(self, hidden: Array, groups: Groups) -> list[Array]:
+        """Per network, logits of shape (B, classes), of activations, shape (B, N)."""
+        result = []
+        for weight, bias, place in self.last:
+            out = np.empty((len(hidden), bias.shape[1]), hidden.dtype)
+            for team, rows in groups:
+                out[rows] = hidden[rows, place] @ weight[team].T + bias[team]
+            result.append(out)
+        return result
+
+    def errors(
+        self, first: Array, team: Index, groups: Groups, label: Index, target: Index | None = None
+    ) -> Array:
         """By how much each network errs, shape (B, k), at first pre-activations of shape (B, N1).
 
         The margin over `label`, shape (B,), of `target`, shape (B, k), or else of the best other class.
         """
         out = np.empty((len(first), self.k), dtype=first.dtype)
         rows = np.arange(len(first))
-        for index, logits in enumerate(self.logits(first)):
+        for index, logits in enumerate(self.logits(self.hidden(first, team, groups), groups)):
             right = logits[rows, label]
             if target is None:
                 logits[rows, label] = -np.inf
@@ -182,34 +252,28 @@ class Chains:
                 out[:, index] = logits[rows, target[:, index]] - right
         return out
 
-    def ascent(self, x: Array, label: NDArray[np.intp], sharpness: float) -> tuple[Array, Array]:
-        """Errors, shape (B, k), at inputs of shape (B, n), and a direction, (B, n), that raises the smallest.
 
-        The gradient of all errors' soft minimum; `sharpness` in units of 1 / error.
-        """
-        first = times_transposed(x, self.first) + self.first_bias
-        hidden = self.hidden(first)
-        rows = np.arange(len(x))
-        errors = np.empty((len(x), self.k), x.dtype)
-        directions = []
-        for index, (weight, bias, place) in enumerate(self.last):
-            logits = hidden[:, place] @ weight.T + bias
-            right = logits[rows, label]
-            logits[rows, label] = -np.inf
-            best = logits.argmax(axis=1)
-            errors[:, index] = logits[rows, best] - right
-            directions.append(weight[best] - weight[label])
-        share = np.exp(-sharpness * (errors - errors.min(axis=1, keepdims=True)))
-        share /= share.sum(axis=1, keepdims=True)
-        gradient = np.zeros_like(hidden)
-        for index, (_, _, place) in enumerate(self.last):
-            gradient[:, place] = share[:, index, None] * directions[index]
-        passes = ~self.relu | (hidden > 0)
-        for part in reversed(self.parts):
-            inner = gradient[:, part.outputs] * passes[:, part.outputs]
-            gradient[:, part.inputs] = times(inner, part.weight)
-        place = slice(0, self.width)
-        return errors, times(gradient[:, place] * passes[:, place], self.first)
+@dataclass(frozen=True)
+class Frame:
+    """Teams and boxes of a batch, in float32 for the search and in float64 for proofs."""
+
+    fast: Chains
+    fast_boxes: Boxes
+    exact: Chains
+    exact_boxes: Boxes
+
+
+def _back(x: Array, weight: Weight, out: Array) -> None:
+    """`x @ weight`: (B, out) -> (B, in)."""
+    if isinstance(weight, np.ndarray):
+        np.matmul(x, weight, out=out)
+    else:
+        out[:] = (weight.T @ x.T).T
+
+
+def _into(x: Array, weight: Weight) -> Array:
+    """`x @ weight.T`: (B, in) -> (B, out)."""
+    return np.asarray(x @ weight.T) if isinstance(weight, np.ndarray) else np.asarray((weight @ x.T).T)
 
 
 def _hidden_and_last(network: Network) -> tuple[Sequence[Layer], Layer]:
@@ -225,13 +289,3 @@ def _stack(weights: Sequence[Weight]) -> Weight:
     if all(isinstance(weight, np.ndarray) for weight in weights):
         return np.concatenate(weights)
     return sp.vstack([sp.csr_array(weight) for weight in weights], format="csr")
-
-
-@dataclass(frozen=True)
-class Frame:
-    """Networks and boxes of a batch, in float32 for the search and in float64 for proofs."""
-
-    fast: Chains
-    fast_boxes: Boxes
-    exact: Chains
-    exact_boxes: Boxes

@@ -10,7 +10,7 @@ from scipy.optimize import linprog
 
 from pytest_ensemble.engines.bounds import Rows
 from pytest_ensemble.engines.chains import Array, Chains, Frame
-from pytest_ensemble.networks.network import Float
+from pytest_ensemble.networks.network import Float, dense
 
 __all__ = ["solve_leaf"]
 
@@ -29,7 +29,7 @@ def solve_leaf(frame: Frame, row: Rows) -> tuple[Array | None, Rows | None]:
         multipliers are the program's duals, or None if the program has no solution to go by.
     """
     chains, boxes = frame.exact, frame.exact_boxes
-    box = int(row.box[0])
+    box, relu = int(row.box[0]), chains.relu[row.team[0]]
     center, radius = boxes.center[box], boxes.radius[box]
     matrix, offset, margins, bias = _affine(chains, row)
     offset = offset + matrix @ center  # as functions of u in [-1, 1]^n: x = center + radius * u
@@ -37,7 +37,7 @@ def solve_leaf(frame: Frame, row: Rows) -> tuple[Array | None, Rows | None]:
     matrix, margins = matrix * radius, margins * radius
     active = row.lower[0] >= 0
     reach = np.abs(matrix).sum(axis=1)
-    free = chains.relu & np.where(active, offset - reach < 0, offset + reach > 0)
+    free = relu & np.where(active, offset - reach < 0, offset + reach > 0)
     sign = np.where(active, 1.0, -1.0)[free]
     k, n = margins.shape
     # variables (u, t): t - margin_i <= 0 and -sign * z <= 0
@@ -80,17 +80,18 @@ def _with_duals(row: Rows, duals: Float, free: Array, active: Array, k: int) -> 
 
 def _affine(chains: Chains, row: Rows) -> tuple[Float, Float, Float, Float]:
     """Pre-activations and margins as affine functions of the input, on the sides of the row."""
-    on = np.where(chains.relu, row.lower[0] >= 0, True)
+    team = int(row.team[0])
+    on = np.where(chains.relu[team], row.lower[0] >= 0, True)
     matrix, offset = np.empty((chains.neurons, chains.inputs)), np.empty(chains.neurons)
-    first = chains.first if isinstance(chains.first, np.ndarray) else chains.first.toarray()
-    matrix[: chains.width], offset[: chains.width] = first, chains.first_bias
+    matrix[: chains.width], offset[: chains.width] = dense(chains.first[team]), chains.first_bias[team]
     for part in chains.parts:
-        matrix[part.outputs] = part.weight @ (on[part.inputs, None] * matrix[part.inputs])
-        offset[part.outputs] = part.weight @ (on[part.inputs] * offset[part.inputs]) + part.bias
+        weight = part.weight[team]
+        matrix[part.outputs] = weight @ (on[part.inputs, None] * matrix[part.inputs])
+        offset[part.outputs] = weight @ (on[part.inputs] * offset[part.inputs]) + part.bias[team]
     margins, bias = np.empty((chains.k, chains.inputs)), np.empty(chains.k)
-    for i, (weight, constant, place) in enumerate(chains.last):
+    for i, (weights, biases, place) in enumerate(chains.last):
         p, label = row.target[0, i], row.label[0]
-        direction = (weight[p] - weight[label]) * on[place]
+        direction = (weights[team, p] - weights[team, label]) * on[place]
         margins[i] = direction @ matrix[place]
-        bias[i] = direction @ offset[place] + constant[p] - constant[label]
+        bias[i] = direction @ offset[place] + biases[team, p] - biases[team, label]
     return matrix, offset, margins, bias

@@ -28,8 +28,8 @@ __all__ = ["ROUNDING", "Encoding", "Problem", "encode", "summand_size"]
 # float32 arithmetic of the user's runtime may move a margin by this much of its largest summands.
 ROUNDING = 1e-6
 # Margins that a witness is asked to have so that it replays, as shares of their summands and widths. The
-# second is for when the first did not help: Marabou lets a ReLU be wrong by some 1e-5.
-WITNESS = (1e-5, 1e-3)
+# larger ones are for when the first did not help: Marabou lets a ReLU be wrong by up to 1e-3.
+WITNESS = (1e-5, 1e-3, 1e-2)
 # What Marabou's tolerances may move a variable in [-1, 1]; it takes ranges up to 1e-5 for points.
 SOLVER = 2e-5
 # A neuron that makes up less than this of the width of everything it feeds is taken for a constant.

@@ -15,16 +15,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pytest_ensemble.engines.attack import ascend
 from pytest_ensemble.engines.base import Budget
-from pytest_ensemble.engines.board import BOUNDARY, TIMEOUT, Board, Index
+from pytest_ensemble.engines.board import BOUNDARY, TIMEOUT, Board, Squad
 from pytest_ensemble.engines.bounds import Rows, certify, optimise, root_rows
-from pytest_ensemble.engines.branch_and_bound import Search, branch_and_bound
-from pytest_ensemble.engines.chains import Array
+from pytest_ensemble.engines.branch_and_bound import BranchAndBound
+from pytest_ensemble.engines.chains import Array, Index
 
 __all__ = ["Clock", "solve_board"]
 
@@ -59,199 +60,206 @@ def solve_board(board: Board, clock: Clock) -> Iterator[str]:
         clock: when to stop; what is open then stays open.
     """
     _bound_singles(board)
-    board.prove_by_singles()
     yield "bounds"
     _attack_singles(board)
     yield "attack"
     while not clock.spent() and (board.top() >= 0).any():
-        _search_singles(board, clock)
-        board.prove_by_singles()
-        yield "single"
-        yield from _search_teams(board, clock)
+        for squad in board.singles:
+            yield from _search_singles(board, squad, clock)
+        for squad in board.squads:
+            yield from _search_teams(board, squad, clock)
 
 
 # --- one network ----------------------------------------------------------------------------------
 
 
-def _needed(board: Board, index: int, *, at: Index | None = None) -> NDArray[np.bool_]:
-    """(P, E): around which points at which levels a network is part of an open cell."""
-    cells = np.flatnonzero([index in board.teams[team] for team in board.team])
-    needed = np.zeros((len(board.labels), len(board.levels)), np.bool_)
-    open_ = board.open()[cells]
-    if at is not None:
-        open_ &= np.arange(len(board.levels)) == at[cells, None]
-    np.logical_or.at(needed, board.point[cells], open_)
+@dataclass(frozen=True)
+class _Labels:
+    """Labels of single networks that are not settled, as rows, shape (B,): sorted by team.
+
+    Attributes:
+        team: place of the network in its squad; network: in the board.
+        point, level, target: around which point, at which level, which class.
+    """
+
+    team: Index
+    network: Index
+    point: Index
+    level: Index
+    target: Index
+
+    def __len__(self) -> int:
+        return len(self.team)
+
+    @staticmethod
+    def unsettled(board: Board, squad: Squad, needed: NDArray[np.bool_]) -> _Labels:
+        """Those of a squad of single networks that are needed, (M, P, E)."""
+        networks = squad.members[:, 0]
+        level = np.arange(needed.shape[2])[:, None]
+        impossible = board.unreachable[networks][:, :, None] >= level
+        seen = board.reachable[networks][:, :, None] <= level
+        team, point, at, target = np.nonzero(needed[networks][..., None] & ~impossible & ~seen)
+        return _Labels(team, networks[team], point, at, target)
+
+    def rows(self, board: Board, squad: Squad) -> Rows:
+        """Their relaxations."""
+        box = board.box(self.point, self.level)
+        lower, upper = board.bounds(squad, self.team, box)
+        return root_rows(self.team, box, board.labels[self.point], self.target[:, None], lower, upper)
+
+    def rule_out(self, board: Board, which: Any) -> None:
+        """Some can't be reached; nor can they at smaller levels."""
+        place = self.network[which], self.point[which], self.target[which]
+        np.maximum.at(board.unreachable, place, self.level[which])
+
+    def offer(self, board: Board, owner: Index, x: Array) -> NDArray[np.bool_]:
+        """Try inputs on everyone; which of all these labels are reached, in our own arithmetic."""
+        board.offer(self.point[owner], x)
+        return np.asarray(board.reachable[self.network, self.point, self.target] <= self.level)
+
+
+def _needed(board: Board, levels: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(M, P, E): around which points networks are part of open cells, at the levels, (C, E), that count."""
+    needed = np.zeros((len(board.models), len(board.labels), len(board.levels)), np.bool_)
+    for number, team in enumerate(board.teams):
+        cells = np.flatnonzero(board.team == number)
+        for index in team:
+            needed[index, board.point[cells]] |= levels[cells]
     return needed
 
 
-def _single_rows(board: Board, index: int, point: Index, level: Index, target: Index) -> Rows:
-    box = board.box(point, level)
-    lower, upper = board.bounds((index,), box)
-    return root_rows(box, board.labels[point], target[:, None], lower, upper)
-
-
-def _open_labels(board: Board, index: int, needed: NDArray[np.bool_]) -> tuple[Index, Index, Index]:
-    """(point, level, class) of what is not known about a network, where it is needed."""
-    level = np.arange(needed.shape[1])[:, None]
-    unknown = (board.unreachable[index][:, None] < level) & (board.reachable[index][:, None] > level)
-    point, at, target = np.nonzero(needed[:, :, None] & unknown)
-    return point, at, target
+def _at(board: Board, level: Index) -> NDArray[np.bool_]:
+    """(C, E): of each cell, this level only; none for -1."""
+    return np.asarray(np.arange(len(board.levels)) == level[:, None])
 
 
 def _bound_singles(board: Board) -> None:
     """Labels that CROWN rules out, from the largest level downwards."""
-    for index in range(len(board.models)):
-        frame = board.frame((index,))
-        needed = _needed(board, index)
+    needed = _needed(board, board.open())
+    for squad in board.singles:
+        frame = squad.frame
         for level in range(len(board.levels) - 1, -1, -1):
-            here = needed & (np.arange(len(board.levels)) == level)
-            point, at, target = _open_labels(board, index, here)
-            if not len(point):
+            labels = _Labels.unsettled(board, squad, needed & (np.arange(len(board.levels)) == level))
+            if not len(labels):
                 continue
-            rows = _single_rows(board, index, point, at, target)
+            rows = labels.rows(board, squad)
             optimise(frame.fast, frame.fast_boxes, rows, steps=0)
             negative = np.flatnonzero(rows.value < 0)
-            proven = negative[certify(frame.exact, frame.exact_boxes, rows.take(negative))]
-            board.unreachable[index, point[proven], target[proven]] = level
+            labels.rule_out(board, negative[certify(frame.exact, frame.exact_boxes, rows.take(negative))])
+    board.prove_by_singles()
 
 
 def _attack_singles(board: Board) -> None:
     """Each network at its highest open level; every x* is tried on all networks at all levels."""
-    for index in range(len(board.models)):
-        frame = board.frame((index,))
-        needed = _needed(board, index)
-        highest = needed.shape[1] - 1 - needed[:, ::-1].argmax(axis=1)
-        needed &= np.arange(needed.shape[1]) == highest[:, None]
-        point, level, target = _open_labels(board, index, needed)
-        if not len(point):
+    needed = _needed(board, board.open())
+    highest = needed.shape[2] - 1 - needed[:, :, ::-1].argmax(axis=2)
+    needed &= np.arange(needed.shape[2]) == highest[:, :, None]
+    for squad in board.singles:
+        labels = _Labels.unsettled(board, squad, needed)
+        if not len(labels):
             continue
-        rows = _single_rows(board, index, point, level, target)
-        peaks = optimise(
-            frame.fast,
-            frame.fast_boxes,
-            rows,
-            steps=_ATTACK_STEPS,
-            look=_ATTACK_STEPS + 1,
-            keep_last=True,
-        )
-        board.offer(point, peaks.last)
+        boxes, steps = squad.frame.fast_boxes, _ATTACK_STEPS
+        rows = labels.rows(board, squad)
+        peaks = optimise(squad.frame.fast, boxes, rows, steps=steps, look=steps + 1, keep_last=True)
+        board.offer(labels.point, peaks.last)
 
 
-def _search_singles(board: Board, clock: Clock) -> None:
+def _search_singles(board: Board, squad: Squad, clock: Clock) -> Iterator[str]:
     """Exactly which labels each network can be brought to, at the level that its cells ask next."""
-    top = board.top()
-    for index in range(len(board.models)):
-        needed = _needed(board, index, at=top)
-        point, level, target = _open_labels(board, index, needed)
-        if not len(point):
-            continue
-
-        offer = partial(_offer_single, board, index, point, level, target)
-        rows = _single_rows(board, index, point, level, target)
-        owner = np.arange(len(point))
-        search = branch_and_bound(
-            board.frame((index,)),
-            rows,
-            owner,
-            len(owner),
-            offer=offer,
-            any_label=False,
-            limit=clock.nodes,
-            timeout=clock.budget.timeout,
-            stop=clock.spent,
-        )
-        gone = search.unsat
-        board.unreachable[index, point[gone], target[gone]] = level[gone]
-
-
-def _offer_single(
-    board: Board, index: int, point: Index, level: Index, target: Index, owner: Index, x: Array
-) -> NDArray[np.bool_]:
-    """Try inputs on everyone; which owners' labels that has reached, in our own arithmetic."""
-    board.offer(point[owner], x)
-    return np.asarray(board.reachable[index, point[owner], target[owner]] <= level[owner])
+    labels = _Labels.unsettled(board, squad, _needed(board, _at(board, board.top())))
+    if not len(labels):
+        return
+    search = BranchAndBound(squad.frame, len(labels), partial(labels.offer, board), any_label=False)
+    search.start(labels.rows(board, squad), np.arange(len(labels)))
+    labels.rule_out(board, search.unsat)
+    board.prove_by_singles()
+    yield "single bounds"
+    search.branch(limit=clock.nodes, timeout=clock.budget.timeout, stop=clock.spent)
+    labels.rule_out(board, search.unsat)
+    board.prove_by_singles()
+    yield "single branching"
 
 
 # --- teams ----------------------------------------------------------------------------------------
 
 
-def _search_teams(board: Board, clock: Clock) -> Iterator[str]:
-    """The joint question for every open cell, at its highest open level."""
-    top = board.top()
-    for team_index, team in enumerate(board.teams):
-        if clock.spent():
-            return
-        cells = np.flatnonzero((board.team == team_index) & (top >= 0))
-        cells = cells[board.open()[cells, top[cells]]]  # earlier teams' witnesses may have settled some
-        if not len(cells):
-            continue
-        rows, owner = _team_rows(board, team, cells, top[cells])
-        search = _Joint(board, team, cells, top[cells]).run(rows, owner, clock)
-        done = cells[search.unsat]
-        board.proven[done] = np.maximum(board.proven[done], top[done])
-        for reason, left in ((TIMEOUT, search.cut), (BOUNDARY, search.boundary & ~search.cut)):
-            board.given_up[cells[left], top[cells[left]]] = reason
-    yield "joint"
-
-
-def _team_rows(board: Board, team: tuple[int, ...], cells: Index, level: Index) -> tuple[Rows, Index]:
-    """A row for every choice of labels that the members can each be brought to."""
-    owner: list[int] = []
-    targets: list[tuple[int, ...]] = []
-    for position, (cell, at) in enumerate(zip(cells, level, strict=True)):
-        classes = [board.unreachable[index, board.point[cell]] < at for index in team]
-        choices = list(product(*(np.flatnonzero(options).tolist() for options in classes)))
-        targets += choices
-        owner += [position] * len(choices)
-    owners = np.array(owner, np.intp)
-    point = board.point[cells[owners]]
-    box = board.box(point, level[owners])
-    lower, upper = board.bounds(team, box)
-    target = np.array(targets, np.intp).reshape(-1, len(team))
-    return root_rows(box, board.labels[point], target, lower, upper), owners
+def _search_teams(board: Board, squad: Squad, clock: Clock) -> Iterator[str]:
+    """The joint question for every open cell of a squad, at its highest open level."""
+    joint = _Joint.open(board, squad)
+    if not len(joint.cells):
+        return
+    rows, owner = joint.rows()
+    search = BranchAndBound(squad.frame, len(joint.cells), joint.offer)
+    search.start(rows, owner, joint.attack)
+    joint.prove(search.unsat)
+    yield "joint bounds"
+    search.branch(limit=clock.nodes, timeout=clock.budget.timeout, stop=clock.spent)
+    joint.prove(search.unsat)
+    for reason, left in ((TIMEOUT, search.cut), (BOUNDARY, search.boundary & ~search.cut)):
+        board.given_up[joint.cells[left], joint.level[left]] = reason
+    yield "joint branching"
 
 
 @dataclass
 class _Joint:
-    """The joint search of one team, over its open cells at their highest open levels."""
+    """The open cells of a squad, at their highest open levels: all (O,), sorted by team.
+
+    Attributes:
+        cells, level: places in the board.
+        team: place in the squad.
+    """
 
     board: Board
-    team: tuple[int, ...]
+    squad: Squad
     cells: Index
     level: Index
+    team: Index
 
-    def run(self, rows: Rows, owner: Index, clock: Clock) -> Search:
-        return branch_and_bound(
-            self.board.frame(self.team),
-            rows,
-            owner,
-            len(self.cells),
-            offer=self.offer,
-            attack=self.attack,
-            limit=clock.nodes,
-            timeout=clock.budget.timeout,
-            stop=clock.spent,
-        )
+    @staticmethod
+    def open(board: Board, squad: Squad) -> _Joint:
+        place = np.full(len(board.teams), -1)
+        place[squad.numbers] = np.arange(len(squad.numbers))
+        top = board.top()
+        cells = np.flatnonzero((place[board.team] >= 0) & (top >= 0))
+        cells = cells[np.argsort(place[board.team[cells]], kind="stable")]
+        return _Joint(board, squad, cells, top[cells], place[board.team[cells]])
+
+    def rows(self) -> tuple[Rows, Index]:
+        """A row for every choice of labels that the members can each be brought to, and its owner."""
+        board = self.board
+        owner: list[int] = []
+        targets: list[tuple[int, ...]] = []
+        for position, (cell, level, team) in enumerate(zip(self.cells, self.level, self.team, strict=True)):
+            classes = board.unreachable[self.squad.members[team], board.point[cell]] < level
+            choices = list(product(*(np.flatnonzero(options).tolist() for options in classes)))
+            targets += choices
+            owner += [position] * len(choices)
+        owners = np.array(owner, np.intp)
+        point, team = board.point[self.cells[owners]], self.team[owners]
+        box = board.box(point, self.level[owners])
+        lower, upper = board.bounds(self.squad, team, box)
+        target = np.array(targets, np.intp).reshape(-1, self.squad.members.shape[1])
+        return root_rows(team, box, board.labels[point], target, lower, upper), owners
+
+    def prove(self, which: NDArray[np.bool_]) -> None:
+        cells = self.cells[which]
+        self.board.proven[cells] = np.maximum(self.board.proven[cells], self.level[which])
 
     def offer(self, owner: Index, x: Array) -> NDArray[np.bool_]:
-        """Try inputs on everyone; which of the owners, shape (m,), that settles."""
+        """Try inputs on everyone; which cells, shape (O,), have a witness now."""
         self.board.offer(self.board.point[self.cells[owner]], x)
-        return self.sat(owner)
+        return np.asarray(self.board.found[self.cells] <= self.level)
 
-    def sat(self, owner: Index) -> NDArray[np.bool_]:
-        return np.asarray(self.board.found[self.cells[owner]] <= self.level[owner])
-
-    def attack(self, rows: Rows, owner: Index, start: Array) -> Index:
-        """Ascents from the x* of the best rows of every cell; returns the owners that they settle."""
-        frame = self.board.frame(self.team)
+    def attack(self, rows: Rows, owner: Index, start: Array) -> NDArray[np.bool_]:
+        """Ascents from the x* of the best rows of every cell; which cells, (O,), have a witness now."""
+        frame = self.squad.frame
         order = np.lexsort((-rows.value, owner))
         rank = np.arange(len(order)) - np.searchsorted(owner[order], owner[order])
-        chosen = order[rank < _ASCENTS]
+        chosen = order[rank < _ASCENTS]  # owners are sorted by team, so these are
         box = rows.box[chosen]
         center, radius = frame.fast_boxes.center[box], frame.fast_boxes.radius[box]
-        x, least = ascend(
-            frame.fast, start[chosen], center - radius, center + radius, rows.label[chosen], reach=0.5
-        )
+        low, high = center - radius, center + radius
+        team, label = rows.team[chosen], rows.label[chosen]
+        x, least = ascend(frame.fast, team, start[chosen], low, high, label, reach=0.5)
         good = least > 0
-        settled = self.offer(owner[chosen[good]], x[good])
-        return owner[chosen[good]][settled]
+        return self.offer(owner[chosen[good]], x[good])

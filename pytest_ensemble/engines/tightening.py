@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from pytest_ensemble.engines.bounds import Linear, Rows, magnitude
-from pytest_ensemble.engines.chains import Array, Boxes, Chains
+from pytest_ensemble.engines.chains import Array, Boxes, Chains, groups_of
 
 __all__ = ["tighten"]
 
@@ -36,33 +36,35 @@ def tighten(chains: Chains, boxes: Boxes, rows: Rows, linear: Linear) -> Array:
     """
     n1 = chains.width
     lower, upper = rows.lower[:, :n1], rows.upper[:, :n1]
-    unstable = chains.relu[:n1] & (lower < 0) & (upper > 0)
+    unstable = chains.relu[rows.team, :n1] & (lower < 0) & (upper > 0)
     count = min(_NEURONS, int(unstable.sum(axis=1).max(initial=0)))
-    if not count or not isinstance(chains.first, np.ndarray):
+    if not count or not isinstance(chains.first[0], np.ndarray):
         return np.zeros(len(rows), np.bool_)
     height = -lower * upper / np.where(unstable, upper - lower, 1)
     above = linear.activation[:, :n1]
     cost = np.where(unstable, np.where(above > 0, above, -0.05 * above) * height, -1)
     chosen = np.argpartition(-cost, count - 1, axis=1)[:, :count]
-    for start in range(0, len(rows), _ROWS):
-        _tighten_slab(chains, boxes, rows, linear, np.arange(start, min(start + _ROWS, len(rows))), chosen)
+    for team, group in groups_of(rows.team):
+        for start in range(group.start, group.stop, _ROWS):
+            place = np.arange(start, min(start + _ROWS, group.stop))
+            _tighten_slab(chains, boxes, rows, linear, place, chosen, chains.first[team])
     return np.asarray((rows.lower > rows.upper).any(axis=1))
 
 
 def _tighten_slab(
-    chains: Chains, boxes: Boxes, rows: Rows, linear: Linear, place: Array, chosen: Array
+    chains: Chains, boxes: Boxes, rows: Rows, linear: Linear, place: Array, chosen: Array, first: Array
 ) -> None:
     neurons = chosen[place]
     row, count = place[:, None], neurons.shape[1]
     box = rows.box[place]
-    radius, center = boxes.radius[box], boxes.at_center[box]
+    radius, center = boxes.radius[box], chains.at_center(boxes, box, rows.team[place])
     coefficient = linear.preactivation[place, : chains.width]
-    cut = (coefficient @ chains.first) * radius  # L = level + cut . u, for u in [-1, 1]^n
+    cut = (coefficient @ first) * radius  # L = level + cut . u, for u in [-1, 1]^n
     level = linear.constant[place] + np.einsum("bn,bn->b", coefficient, center)
     # float32 rounding, as in `certify`: of L, and below of the sums over inputs
     rounding = 4 * (chains.inputs + chains.neurons + 64) * 2.0**-24
     level += (rounding * magnitude(chains, boxes, rows.take(place))).astype(level.dtype)
-    weight = chains.first[neurons] * radius[:, None]
+    weight = first[neurons] * radius[:, None]
     weight = np.concatenate([weight, -weight], axis=1)  # upper bounds of z_k, then of -z_k
     middle = np.take_along_axis(center, neurons, axis=1)
     middle = np.concatenate([middle, -middle], axis=1)
@@ -72,7 +74,7 @@ def _tighten_slab(
     least, most = np.zeros_like(multiplier), np.full_like(multiplier, np.inf)
     best = np.concatenate([rows.upper[row, neurons], -rows.lower[row, neurons]], axis=1)
     sum_up = np.ones(weight.shape[2], weight.dtype)
-    size = np.take_along_axis(boxes.size[box], neurons, axis=1)
+    size = np.take_along_axis(chains.sizes(boxes, box, rows.team[place]), neurons, axis=1)
     size = np.concatenate([size, size], axis=1).astype(weight.dtype)
     for attempt in range(_LAMBDAS):
         joined = multiplier[:, :, None] * cut[:, None]

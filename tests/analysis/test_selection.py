@@ -23,7 +23,8 @@ def pools(draw: st.DrawFn, *, unknowns: bool = False) -> tuple[list[str], list[s
     names = [f"m{k}" for k in range(draw(st.integers(2, 7)))]
     size = draw(st.integers(2, len(names)))
     shuffled = draw(st.permutations(names))
-    decided = st.integers(0, POINTS).map(lambda sat: Tally(sat, POINTS - sat))
+    most = draw(st.sampled_from([1, 2, POINTS]))  # few values: many ties
+    decided = st.integers(0, most).map(lambda sat: Tally(sat, POINTS - sat))
     matrix = {pair: draw(tallies(POINTS) if unknowns else decided) for pair in pairs_of(names)}
     return list(shuffled[:size]), list(shuffled[size:]), matrix
 
@@ -159,10 +160,18 @@ def test_limit(pool: tuple[list[str], list[str], Matrix], limit: int) -> None:
 
 def test_equal_is_no_reason_to_swap() -> None:
     matrix = {("a", "b"): Tally(5, 5), ("b", "x"): Tally(5, 5), ("a", "x"): Tally(5, 5)}
-    assert run_named(matrix) == []
+    assert run_with(matrix, ["a", "b"], ["x"]) == []
     matrix["b", "x"] = Tally(4, 6)
-    assert [(swap.out, swap.into) for swap in run_named(matrix)] == [("a", "x")]
+    assert [(swap.out, swap.into) for swap in run_with(matrix, ["a", "b"], ["x"])] == [("a", "x")]
 
 
-def run_named(matrix: Matrix) -> list[Swap]:
-    return iterate(["a", "b"], ["x"], 0.1, Scores(matrix), lambda _: 0.0)
+def test_ties_go_to_the_first_name() -> None:
+    matrix = {pair: Tally(0, 10) for pair in pairs_of(["a", "b", "x", "y"])}
+    matrix["a", "b"] = Tally(5, 5)
+    for members, candidates in ((["b", "a"], ["y", "x"]), (["a", "b"], ["x", "y"])):
+        (swap,) = run_with(matrix, members, candidates)
+        assert (swap.out, swap.into) == ("a", "x")
+
+
+def run_with(matrix: Matrix, members: list[str], candidates: list[str]) -> list[Swap]:
+    return iterate(members, candidates, 0.1, Scores(matrix), lambda _: 0.0)

@@ -6,8 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_ensemble.engines.bounds import Rows, certify, hidden_bounds, linearise, optimise, root_rows
+from pytest_ensemble.engines.bounds import Rows, certify, linearise, optimise, root_rows
 from pytest_ensemble.engines.chains import Chains, Frame
+from pytest_ensemble.engines.preactivations import hidden_bounds
 from pytest_ensemble.engines.tightening import tighten
 from pytest_ensemble.networks.network import Layer, Network
 
@@ -35,7 +36,7 @@ class Case:
             random_network(rng, inputs, [int(n) for n in rng.integers(1, 7, size=depth)], self.classes)
             for _ in range(int(rng.integers(1, 4)))
         ]
-        exact = Chains(self.networks)
+        exact = Chains([self.networks])
         fast = exact.cast(np.float32)
         center = rng.normal(size=(3, inputs))
         radius = np.abs(rng.normal(size=(3, inputs))) * 10.0 ** rng.uniform(-3, 1)
@@ -47,13 +48,16 @@ class Case:
         target = (label[:, None] + rng.integers(1, self.classes, size=(8, len(self.networks)))) % self.classes
         lower = np.nextafter(lower.astype(np.float32), np.float32(-np.inf))
         upper = np.nextafter(upper.astype(np.float32), np.float32(np.inf))
-        self.rows = root_rows(box, label, target, lower[box], upper[box])
+        self.rows = root_rows(np.zeros(8, np.intp), box, label, target, lower[box], upper[box])
+
+    def columns(self) -> list[np.ndarray]:
+        return [self.frame.exact.columns_of((index,)) for index in range(len(self.networks))]
 
     def hidden(self) -> tuple[np.ndarray, np.ndarray]:
         chains = self.frame.exact
         lower, upper = np.empty((3, chains.neurons)), np.empty((3, chains.neurons))
-        for network, columns in zip(self.networks, chains.columns, strict=True):
-            own = Chains([network])
+        for network, columns in zip(self.networks, self.columns(), strict=True):
+            own = Chains([[network]])
             lower[:, columns], upper[:, columns] = hidden_bounds(own, own.boxes(self.low, self.high))
         return lower, upper
 
@@ -64,7 +68,7 @@ class Case:
 
     def preactivations(self, x: np.ndarray) -> np.ndarray:
         out = np.empty((len(x), self.frame.exact.neurons))
-        for network, columns in zip(self.networks, self.frame.exact.columns, strict=True):
+        for network, columns in zip(self.networks, self.columns(), strict=True):
             value, found = x, []
             hidden = network.layers[:-1] or network.layers
             for layer in hidden:
@@ -84,7 +88,7 @@ class Case:
         """Any multipliers, and some ReLUs fixed."""
         rows, rng = self.rows, self.rng
         relu = self.frame.fast.relu
-        rows.side[:] = np.where(relu, rng.choice([-1, 0, 0, 1], size=rows.side.shape), 0)
+        rows.side[:] = np.where(relu[rows.team], rng.choice([-1, 0, 0, 1], size=rows.side.shape), 0)
         rows.lower[rows.side > 0] = np.maximum(rows.lower[rows.side > 0], 0)
         rows.upper[rows.side < 0] = np.minimum(rows.upper[rows.side < 0], 0)
         rows.alpha[:] = rng.random(rows.alpha.shape)
@@ -121,7 +125,7 @@ def test_affine_bounds_hold_at_any_multipliers(seed: int) -> None:
     for row in range(len(rows)):
         x = case.inputs(int(rows.box[row]))
         x = x[case.inside(x, row)]
-        first = x @ chains.first.T + chains.first_bias
+        first = x @ chains.first[0].T + chains.first_bias[0]
         bound = linear.constant[row] + first @ linear.preactivation[row, : chains.width]
         real = case.weighted(x, row)
         assert (bound >= real - 1e-9 * (1 + np.abs(bound))).all()
@@ -181,11 +185,11 @@ def test_the_joint_weight_is_stronger_than_either_alone() -> None:
         last = Layer(np.array([[0.0], [1.0]]), np.zeros(2), np.zeros(2, bool))
         return Network((Layer(np.array([[slope]]), np.array([offset]), relu), last))
 
-    chains = Chains([network(1.0, 0.0), network(-1.0, -0.1)])
+    chains = Chains([[network(1.0, 0.0), network(-1.0, -0.1)]])
     fast = chains.cast(np.float32)
     low, high = np.array([[-1.0]]), np.array([[1.0]])
     lower, upper = np.full((1, 2), -2, np.float32), np.full((1, 2), 2, np.float32)
-    rows = root_rows(np.array([0]), np.array([0]), np.array([[1, 1]]), lower, upper)
+    rows = root_rows(np.array([0]), np.array([0]), np.array([0]), np.array([[1, 1]]), lower, upper)
     for omega in ([9.0, -9.0], [-9.0, 9.0]):
         alone = Rows(**vars(rows) | {"omega": np.array([omega], np.float32)})
         assert not certify(chains, chains.boxes(low, high), alone)[0]

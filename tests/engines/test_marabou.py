@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pytest_ensemble.engines import marabou, marabou_process
+from pytest_ensemble.engines import attack, marabou, marabou_process
 from pytest_ensemble.engines.base import Budget
 from pytest_ensemble.engines.decide import decide
 from pytest_ensemble.engines.marabou import MarabouEngine
@@ -116,12 +116,14 @@ def test_ties_are_never_decided_wrongly(engine: MarabouEngine, seed: int) -> Non
 
 
 def test_witness_beside_a_kink_is_found(engine: MarabouEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Marabou's first two solutions sit on a ReLU that is off: nothing to replay, no gradient to follow."""
+    """Marabou lets a ReLU be a little wrong: its first solutions sit where that one is off."""
     monkeypatch.setattr(random_networks, "KINDS", ("integer",))
+    monkeypatch.setattr(attack, "polish", lambda *_: None)
     query = tiny_query(np.random.default_rng(50045))
     assert optimum(query) > 0.1
-    judge(query, answer := ask(engine, query), 0.1)
-    assert answer.outcome is Outcome.SAT
+    for _ in range(5):  # which solutions Marabou names differs from time to time
+        judge(query, answer := ask(engine, query), 0.1)
+        assert answer.outcome is Outcome.SAT
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -292,6 +294,33 @@ def test_early_end_leaves_no_process(children: list[Child], jobs: int, how: str)
 def _interrupted(answers: Any) -> None:
     next(answers)
     answers.throw(KeyboardInterrupt)
+
+
+def test_early_end_kills_what_is_being_solved(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends: list[str] = []
+    begun = threading.Event()
+
+    class StuckLater(Child):
+        asked = 0
+
+        def solve(self, *problem: Any) -> Any:
+            self.asked += 1
+            if self.asked > 1:
+                os.kill(self.pid, signal.SIGSTOP)
+                begun.set()
+            result = super().solve(*problem)
+            ends.append(result[0])
+            return result
+
+    monkeypatch.setattr(marabou, "Child", StuckLater)
+    monkeypatch.setattr(marabou_process, "GRACE", 0.0)
+    engine = MarabouEngine()
+    answers = engine.solve([hard(), hard()], Budget(5.0))
+    next(answers)
+    assert begun.wait(60)
+    answers.close()  # type: ignore[attr-defined]
+    engine.close()
+    assert ends[-1] == "crashed"  # and not "timeout": nobody waited for its deadline
 
 
 def test_engine_that_is_forgotten_leaves_no_process(children: list[Child]) -> None:

@@ -1,0 +1,84 @@
+"""Bounds of hidden pre-activations over boxes: exact in the first layer, CROWN in deeper ones.
+
+CROWN (Zhang et al. 2018): each neuron is bounded by an affine function of the input, found backwards through
+the linear bounds of the layers below it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pytest_ensemble.engines.chains import Boxes, Chains, Index, Part
+from pytest_ensemble.networks.network import Float
+
+__all__ = ["first_layer_bounds", "hidden_bounds"]
+
+
+def first_layer_bounds(chains: Chains, boxes: Boxes) -> tuple[Float, Float]:
+    """Exact bounds of first pre-activations over the boxes, rounded outwards: shapes (P, N1), float64."""
+    reach = np.asarray((abs(chains.first[0]) @ boxes.radius.T).T)
+    reach += 2 * chains.gamma * boxes.size[:, : chains.width]
+    return boxes.at_center - reach, boxes.at_center + reach
+
+
+def hidden_bounds(chains: Chains, boxes: Boxes, slab: int = 4096) -> tuple[Float, Float]:
+    """Bounds of all hidden pre-activations of one network over P boxes, shapes (P, N), by CROWN.
+
+    `chains` is a float64 one of a single network. Interval bounds where they are tighter.
+    """
+    lower = np.zeros((len(boxes.center), chains.neurons))
+    upper = np.zeros_like(lower)
+    first = slice(0, chains.width)
+    lower[:, first], upper[:, first] = first_layer_bounds(chains, boxes)
+    for position, part in enumerate(chains.parts):
+        _interval(chains, boxes, part, lower, upper)
+        count = part.outputs.stop - part.outputs.start
+        each = max(1, slab // (2 * count))
+        for start in range(0, len(lower), each):
+            chosen = slice(start, start + each)
+            _crown(chains, boxes, position, lower[chosen], upper[chosen], np.arange(len(lower))[chosen])
+    return lower, upper
+
+
+def _interval(chains: Chains, boxes: Boxes, part: Part, lower: Float, upper: Float) -> None:
+    relu = chains.relu[0, part.inputs]
+    low = np.where(relu, np.maximum(lower[:, part.inputs], 0), lower[:, part.inputs])
+    high = np.where(relu, np.maximum(upper[:, part.inputs], 0), upper[:, part.inputs])
+    weight = part.weight[0]
+    middle = np.asarray((weight @ ((low + high) / 2).T).T) + part.bias[0]
+    reach = np.asarray((abs(weight) @ ((high - low) / 2).T).T)
+    reach += 4 * chains.gamma * boxes.size[:, part.outputs]
+    lower[:, part.outputs], upper[:, part.outputs] = middle - reach, middle + reach
+
+
+def _crown(chains: Chains, boxes: Boxes, position: int, lower: Float, upper: Float, box: Index) -> None:
+    """Tighten the bounds, (P', N), of one deeper layer in place, by backward bounds from each neuron."""
+    part = chains.parts[position]
+    count = part.outputs.stop - part.outputs.start
+    unit = np.concatenate([np.eye(count), -np.eye(count)])
+    bias = np.concatenate([part.bias[0], -part.bias[0]])
+    coefficient = np.asarray(unit @ part.weight[0])[None] * np.ones((len(box), 1, 1))
+    constant = bias * np.ones((len(box), 1))
+    for below in [*range(position - 1, -1, -1), -1]:
+        place = chains.parts[below].outputs if below >= 0 else slice(0, chains.width)
+        low, high = lower[:, None, place], upper[:, None, place]
+        relu = chains.relu[0, place]
+        unstable = relu & (low < 0) & (high > 0)
+        slope = np.where(unstable, high / np.where(unstable, high - low, 1) * (1 + 2.0**-50), 0)
+        offset = np.where(unstable, -slope * low, 0)
+        passes = ~relu | ((high > 0) & ~unstable)
+        constant += np.einsum("pcn,pn->pc", np.maximum(coefficient, 0), offset[:, 0])
+        under = np.where(unstable, high > -low, passes)
+        coefficient = coefficient * np.where(coefficient > 0, np.where(unstable, slope, passes), under)
+        if below >= 0:
+            constant += coefficient @ chains.parts[below].bias[0]
+            flat = coefficient.reshape(-1, coefficient.shape[2]) @ chains.parts[below].weight[0]
+            coefficient = np.asarray(flat).reshape(len(box), 2 * count, -1)
+    value = np.einsum("pcn,pn->pc", coefficient, boxes.at_center[box]) + constant
+    flat = coefficient.reshape(-1, coefficient.shape[2]) @ chains.first[0]
+    reach = np.abs(np.asarray(flat).reshape(len(box), 2 * count, -1))
+    value += np.einsum("pcn,pn->pc", reach, boxes.radius[box])
+    size = boxes.size[box][:, part.outputs]
+    value += 4 * chains.gamma * np.concatenate([size, size], axis=1)
+    np.minimum(upper[:, part.outputs], value[:, :count], out=upper[:, part.outputs])
+    np.maximum(lower[:, part.outputs], -value[:, count:], out=lower[:, part.outputs])
