@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -73,10 +74,8 @@ class Meter:
     wall = cpu = peak = children = 0.0
 
     def __enter__(self) -> Meter:
-        try:
+        with contextlib.suppress(OSError):  # the peak is then that of the whole process
             Path("/proc/self/clear_refs").write_text("5")
-        except OSError:
-            pass  # the peak is then that of the whole process
         self._start = time.perf_counter(), _cpu_seconds()
         return self
 
