@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,9 +11,10 @@ from pytest_ensemble.engines.chains import Array, Chains, Groups, Index, groups_
 from pytest_ensemble.queries.query import Query
 from pytest_ensemble.queries.replay import replays
 
-__all__ = ["ascend", "polish"]
+__all__ = ["ascend", "climb", "polish"]
 
 _STEPS = 24
+_GENERATIONS, _PARENTS, _CHILDREN = 24, 16, 4096  # of `climb`
 
 
 def ascend(
@@ -85,6 +88,39 @@ def _ascent(chains: Chains, team: Index, x: Array, label: Index, sharpness: floa
         gradient[:, part.inputs], _ = chains.back(part, inner, groups)
     first = slice(0, chains.width)
     return errors, chains.to_input(gradient[:, first] * passes[:, first], groups)
+
+
+def climb(
+    start: NDArray[np.float32],
+    project: Callable[[Array], NDArray[np.float32]],
+    execute: Callable[[NDArray[np.float32]], Array],
+) -> NDArray[np.float32]:
+    """The best of many float32 neighbours of an input, by evolution on what the models say as executed.
+
+    Where the best margins are positive by less than float32 rounding can move them, whether an input errs is
+    a matter of which numbers are rounded how. Mutations are a few float32 steps in a few coordinates.
+
+    Args:
+        start: shape (n,).
+        project: moves inputs, (m, n), into the ball.
+        execute: errors of all networks, (m, k), of inputs of shape (m, n).
+    """
+    rng = np.random.default_rng(0)
+    parents = project(start[None])
+    count = min(_CHILDREN, (1 << 23) // len(start))
+    for _ in range(_GENERATIONS):
+        children = np.repeat(parents, -(-count // len(parents)), axis=0)
+        moved = rng.random(children.shape) < 10.0 ** rng.uniform(-3, -0.3, size=(len(children), 1))
+        steps = np.where(moved, rng.integers(-8, 9, size=children.shape), 0)
+        children = project(children + steps * np.spacing(np.maximum(np.abs(children), np.float32(1e-2))))
+        everyone = np.concatenate([parents, children])
+        errors = execute(everyone)
+        # the least error counts; the mean tells apart those that share it
+        order = np.argsort(-(errors.min(axis=1) + 0.1 * errors.mean(axis=1)), kind="stable")
+        parents = everyone[order[:_PARENTS]]
+        if errors[order[0]].min() > 0:
+            break
+    return np.asarray(parents[0])
 
 
 def polish(query: Query, start: Array) -> NDArray[np.float32] | None:

@@ -14,12 +14,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_ensemble.engines.attack import climb
 from pytest_ensemble.engines.chains import Array, Boxes, Chains, Frame, Index, groups_of
 from pytest_ensemble.engines.preactivations import hidden_bounds
 from pytest_ensemble.networks.model import Model
 from pytest_ensemble.queries.ball import Ball
 from pytest_ensemble.queries.query import Query
-from pytest_ensemble.queries.replay import errs
+from pytest_ensemble.queries.replay import errs, margins
 
 __all__ = ["BOUNDARY", "TIMEOUT", "Board", "Known", "Squad"]
 
@@ -265,6 +266,20 @@ class Board:
                 tried, back = np.unique(candidate[first], return_inverse=True)
                 pulled = origin[tried] + scale[tried] * step[tried]
                 self._confirm(cells[candidate, team][first], back, point[tried], level, pulled)
+
+    def insist(self, cell: int, level: int, x: Array) -> None:
+        """Search for a witness around an input, shape (n,), that errs in real arithmetic only by a hair."""
+        point = int(self.point[cell])
+        members = [self.models[index] for index in self.teams[self.team[cell]]]
+        label, ball = int(self.labels[point]), self.balls[level][point]
+
+        def execute(x: NDArray[np.float32]) -> Array:
+            return np.stack([margins(model, x, label) for model in members], axis=1)
+
+        best = climb(x.astype(np.float32), ball.project, execute)[None]
+        if level < self.found[cell] and all(errs(model, best, label)[0] for model in members):
+            self.found[cell] = level
+            self.witnesses[cell] = best[0]
 
     @cached_property
     def _origins(self) -> NDArray[np.float32]:

@@ -31,6 +31,7 @@ _BATCH = 384  # nodes branched at a time
 _ROUNDS = 3  # of tightening before branching
 
 Offer = Callable[[Index, Array], NDArray[np.bool_]]
+Insist = Callable[[int, Array], NDArray[np.bool_]]
 Attack = Callable[[Rows, Index, Array], NDArray[np.bool_]]
 
 
@@ -61,14 +62,24 @@ class BranchAndBound:
     After `branch`, an owner with none of the first three is proven: it has no error.
     """
 
-    def __init__(self, frame: Frame, owners: int, offer: Offer, *, any_label: bool = True) -> None:
+    def __init__(
+        self,
+        frame: Frame,
+        owners: int,
+        offer: Offer,
+        *,
+        insist: Insist | None = None,
+        any_label: bool = True,
+    ) -> None:
         """Args:
         frame: the teams and boxes.
         owners: how many, O.
         offer: takes owners, shape (m,), and inputs, shape (m, n), that seem to make all networks err; tells
             which owners, shape (O,), are known to be sat after that.
+        insist: the same for one owner and one input, shape (n,), that errs in real arithmetic by a hair.
         any_label: whether any wrong label is an error, or only a row's targets.
         """
+        self.insist = insist
         self.frame, self.offer, self.any_label = frame, offer, any_label
         self.sat, self.boundary, self.cut = (np.zeros(owners, np.bool_) for _ in range(3))
         self.nodes = np.zeros(owners, np.int64)
@@ -216,6 +227,8 @@ class BranchAndBound:
             x, multipliers = solve_leaf(self.frame, leaves.rows.take([row]))
             if x is not None:
                 self.sat |= self.offer(owner, x[None].astype(np.float32))
+                if self.insist is not None and not self.sat[owner[0]]:
+                    self.sat |= self.insist(int(owner[0]), x)
             if multipliers is None or not certify(self.frame.exact, self.frame.exact_boxes, multipliers)[0]:
                 self.boundary[owner] = True
 

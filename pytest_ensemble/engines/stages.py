@@ -189,7 +189,7 @@ def _search_teams(board: Board, squad: Squad, clock: Clock) -> Iterator[str]:
     if not len(joint.cells):
         return
     rows, owner = joint.rows()
-    search = BranchAndBound(squad.frame, len(joint.cells), joint.offer)
+    search = BranchAndBound(squad.frame, len(joint.cells), joint.offer, insist=joint.insist)
     search.start(rows, owner, joint.attack)
     joint.prove(search.unsat)
     yield "joint bounds"
@@ -248,6 +248,11 @@ class _Joint:
     def offer(self, owner: Index, x: Array) -> NDArray[np.bool_]:
         """Try inputs on everyone; which cells, shape (O,), have a witness now."""
         self.board.offer(self.board.point[self.cells[owner]], x)
+        return np.asarray(self.board.found[self.cells] <= self.level)
+
+    def insist(self, owner: int, x: Array) -> NDArray[np.bool_]:
+        """Search around an input for a witness as executed; which cells, (O,), have one now."""
+        self.board.insist(int(self.cells[owner]), int(self.level[owner]), x)
         return np.asarray(self.board.found[self.cells] <= self.level)
 
     def attack(self, rows: Rows, owner: Index, start: Array) -> NDArray[np.bool_]:

@@ -8,7 +8,12 @@ from numpy.typing import NDArray
 from pytest_ensemble.networks.model import Model
 from pytest_ensemble.queries.query import Query
 
-__all__ = ["errs", "replays"]
+__all__ = ["errs", "margins", "replays"]
+
+
+def margins(model: Model, x: NDArray[np.float32], label: int | NDArray[np.intp]) -> NDArray[np.float64]:
+    """Score of the best other class minus that of the label, as the file computes it: (m, n) -> (m,)."""
+    return _judge(model, x, label)[0]
 
 
 def errs(model: Model, x: NDArray[np.float32], label: int | NDArray[np.intp]) -> NDArray[np.bool_]:
@@ -16,11 +21,18 @@ def errs(model: Model, x: NDArray[np.float32], label: int | NDArray[np.intp]) ->
 
     `label`: one for all inputs, or shape (m,).
     """
+    margin, predicted = _judge(model, x, label)
+    return np.asarray((margin > 0) & (predicted != label))
+
+
+def _judge(
+    model: Model, x: NDArray[np.float32], label: int | NDArray[np.intp]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     scores, predicted = model.classify(x)
     rows = np.arange(len(x))
     right = scores[rows, label]
     scores[rows, label] = -np.inf
-    return np.asarray((scores.max(axis=1) > right) & (predicted != label))
+    return scores.max(axis=1) - right, predicted
 
 
 def replays(query: Query, x: NDArray[np.float32]) -> NDArray[np.bool_]:
