@@ -100,9 +100,10 @@ class Ball:
         return inside
 
     def project(self, x: NDArray[Any]) -> NDArray[np.float32]:
-        """Points, shape (m, n), moved into the ball and rounded to float32 so that they stay there."""
-        low, high = self.box
-        return _round_inwards(np.clip(np.asarray(x, dtype=np.float64), low, high), self)
+        """Points, shape (m, n), rounded to float32 and moved into the ball."""
+        low, high = self.float32_box
+        with np.errstate(over="ignore"):  # what overflows is clipped
+            return np.clip(np.asarray(x).astype(np.float32), low, high)
 
     @cached_property
     def float32_box(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
