@@ -157,7 +157,6 @@ def save(path: Path, arguments: argparse.Namespace, result: dict[str, Any]) -> N
     content = {"machine": _machine(), "options": options, **result}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(_pretty(significant(content), "") + "\n")
-    CONSOLE.print(f"Written to {path}")
 
 
 def significant(value: Any, digits: int = 4) -> Any:
@@ -185,7 +184,7 @@ def _pretty(value: Any, indent: str) -> str:
 
 
 def _machine() -> dict[str, Any]:
-    packages = {}
+    packages: dict[str, str | None] = {}
     for name in ("pytest-ensemble", "numpy", "scipy", "onnxruntime", "maraboupy"):
         try:
             packages[name] = version(name)

@@ -16,11 +16,20 @@ from pytest_ensemble.analysis.points import Data, Points, agreement_points
 from pytest_ensemble.networks.pool import Pool
 from pytest_ensemble.queries.query import Query, make_query
 
-__all__ = ["CLIP", "DATASETS", "EPSILONS", "Workload", "load_workload", "pair_queries"]
+__all__ = ["CLIP", "DATASETS", "EPSILONS", "PairQuery", "Workload", "load_workload", "pair_queries"]
 
 DATASETS = ("fashion", "mnist")
 EPSILONS = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06)
 CLIP = (0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class PairQuery:
+    """A query of two networks of a workload around its agreement point number `point`."""
+
+    dataset: str
+    point: int
+    query: Query
 
 
 @dataclass(frozen=True)
@@ -78,10 +87,8 @@ def load_workload(
     return Workload(dataset, pool, agreement_points(pool, images, count=points, label=label))
 
 
-def pair_queries(
-    workload: Workload, epsilons: Sequence[float], count: int, seed: int
-) -> list[tuple[str, Query]]:
-    """`count` random (pair, point) for each epsilon, without repetition, as (dataset, query)."""
+def pair_queries(workload: Workload, epsilons: Sequence[float], count: int, seed: int) -> list[PairQuery]:
+    """`count` random (pair, point) for each epsilon, without repetition."""
     rng = np.random.default_rng((seed, DATASETS.index(workload.dataset)))
     pairs = list(combinations(workload.pool.values(), 2))
     total = len(pairs) * len(workload.points)
@@ -90,7 +97,8 @@ def pair_queries(
         for choice in rng.choice(total, min(count, total), replace=False):
             pair, point = divmod(int(choice), len(workload.points))
             x, label = workload.points.x[point], int(workload.points.labels[point])
-            queries.append((workload.dataset, make_query(pairs[pair], x, label, epsilon, CLIP)))
+            query = make_query(pairs[pair], x, label, epsilon, CLIP)
+            queries.append(PairQuery(workload.dataset, point, query))
     return queries
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ class Model:
         return f"Model({self.name!r}, sha256={self.sha256[:12]})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Model, (self.content, self.name, self.path)
+        return _unpickle, (self.content, self.name, self.path)
 
     @property
     def input_size(self) -> int:
@@ -283,3 +283,9 @@ class Model:
 
 def _show(shape: Sequence[int | None]) -> str:
     return "(" + ", ".join("?" if n is None else str(n) for n in shape) + ")"
+
+
+@lru_cache(maxsize=64)
+def _unpickle(content: bytes, name: str, path: Path | None) -> Model:
+    """Worker processes get the same models with every batch; each is read once."""
+    return Model(content, name, path)

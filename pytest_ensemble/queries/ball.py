@@ -87,6 +87,9 @@ class Ball:
             return low, high
         return np.maximum(low, self.bounds[0]), np.minimum(high, self.bounds[1])
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Ball, (self.center, self.epsilon, self.bounds)  # without what can be computed again
+
     def distance(self, x: NDArray[np.float32]) -> Float:
         """Distances, shape (m,), of points, shape (m, n), from the center, rounded up to float64."""
         return np.asarray(_coordinate_distance(np.atleast_2d(x), self.center).max(axis=1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from itertools import combinations
 
 import numpy as np
@@ -90,10 +91,10 @@ def test_the_order_of_queries_does_not_matter(queries: list[Query]) -> None:
     assert outcomes(solve([queries[k] for k in order])) == [ordered[k] for k in order]
 
 
-def test_threads_give_the_same_answers(queries: list[Query], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_give_the_same_answers(queries: list[Query], monkeypatch: pytest.MonkeyPatch) -> None:
     from pytest_ensemble.engines import cascade
 
-    monkeypatch.setattr(cascade, "_POINTS", 2)
+    monkeypatch.setattr(cascade, "_POINTS", 1)
     assert outcomes(solve(queries, jobs=3)) == outcomes(solve(queries))
 
 
@@ -117,11 +118,52 @@ def test_a_spent_budget_ends_in_timeouts(queries: list[Query]) -> None:
     assert reasons == {"timeout"}
 
 
-def test_closing_the_answers_stops_the_threads(queries: list[Query]) -> None:
-    import threading
+def test_closing_the_answers_ends_the_processes(
+    queries: list[Query], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pytest_ensemble.engines import cascade, workers
 
-    before = threading.active_count()
-    answers = Cascade(jobs=2).solve(queries, Budget())
+    started = []
+
+    class Recorded(workers._Worker):
+        def __init__(self, inbox) -> None:
+            super().__init__(inbox)
+            started.append(self.process)
+
+    monkeypatch.setattr(workers, "_Worker", Recorded)
+    monkeypatch.setattr(cascade, "_POINTS", 1)
+    engine = Cascade(jobs=2)
+    answers = engine.solve(queries, Budget())
     next(answers)
     answers.close()  # type: ignore[attr-defined]
-    assert threading.active_count() == before
+    assert [process.poll() for process in started] == [-9]
+
+
+def test_a_killed_process_loses_no_answers(queries: list[Query], monkeypatch: pytest.MonkeyPatch) -> None:
+    from pytest_ensemble.engines import workers
+
+    killed = []
+
+    class Killed(workers._Worker):
+        """Dies when it gets its first batch."""
+
+        def send(self, message) -> None:
+            if self.ready:
+                self.process.kill()
+                killed.append(message)
+            super().send(message)
+
+    def slowly(batch: list[Query]) -> Iterator[tuple[Query, Answer]]:
+        """Leaves the process time to start, if it has not got its batch yet."""
+        for solved in Cascade().solve(batch, Budget()):
+            for _ in range(0 if killed else 2):
+                time.sleep(0.05)
+            yield solved
+
+    monkeypatch.setattr(workers, "_Worker", Killed)
+    team = workers.Workers(1)
+    halves = [queries[:150], queries[150:]]
+    answered = [query for query, _ in team.solve(halves, Budget(), None, slowly)]
+    team.close()
+    assert len(killed) == 1
+    assert sorted(map(id, answered)) == sorted(map(id, queries))
