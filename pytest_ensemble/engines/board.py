@@ -191,6 +191,7 @@ class Board:
             boxes.center[missing],
             boxes.radius[missing],
             boxes.at_center[np.ix_(missing, columns[: network.width])],
+            boxes.reach[np.ix_(missing, columns[: network.width])],
             boxes.size[np.ix_(missing, columns)],
         )
         low, high = hidden_bounds(network, own)

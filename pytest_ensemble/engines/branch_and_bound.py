@@ -18,16 +18,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_ensemble.engines.bounds import Rows, certify, linearise, optimise
+from pytest_ensemble.engines.bounds import Rows, certify, optimise
 from pytest_ensemble.engines.chains import Array, Frame, Index
 from pytest_ensemble.engines.leaf import solve_leaf
-from pytest_ensemble.engines.tightening import tighten
+from pytest_ensemble.engines.tightening import NEURONS, tighten
 
 __all__ = ["Attack", "BranchAndBound", "Offer"]
 
 _ROOT_STEPS = 30
 _STEPS = 7  # of the optimiser for a child
 _BATCH = 384  # nodes branched at a time
+_ROOT_NEURONS = 32  # of a layer that are tightened before branching
 _ROUNDS = 3  # of tightening before branching
 
 Offer = Callable[[Index, Array], NDArray[np.bool_]]
@@ -111,7 +112,7 @@ class BranchAndBound:
         nodes = _Nodes(rows, owner, np.zeros_like(rows.lower))
         nodes = self._bound(nodes, steps=_ROOT_STEPS, look=5, attack=attack)
         for _ in range(_ROUNDS):
-            nodes = self._bound(self._tightened(nodes), steps=10, look=5)
+            nodes = self._bound(self._tightened(nodes, neurons=_ROOT_NEURONS), steps=10, look=5)
         self._stack.append(nodes)
 
     def branch(
@@ -199,12 +200,11 @@ class BranchAndBound:
             nodes = nodes.take(~self.sat[nodes.owner])
         return nodes
 
-    def _tightened(self, nodes: _Nodes) -> _Nodes:
+    def _tightened(self, nodes: _Nodes, neurons: int = NEURONS) -> _Nodes:
         """The nodes with tighter neurons, their values to be computed anew; without those proven empty."""
         if not len(nodes):
             return nodes
-        fast, boxes = self.frame.fast, self.frame.fast_boxes
-        empty = tighten(fast, boxes, nodes.rows, linearise(fast, nodes.rows))
+        empty = tighten(self.frame, nodes.rows, neurons=neurons)
         nodes.rows.value[:] = np.inf
         return nodes.take(~empty)
 

@@ -53,6 +53,7 @@ class Part:
 class Boxes:
     """P boxes: center and radius, shape (P, n); first pre-activations at the centers, shape (P, N1).
 
+    `reach`, shape (P, N1), float64: how far they move within the box, not rounded outwards yet.
     `size`, shape (P, N), float64: bounds the absolute values of all terms that a neuron's pre-activation
     sums up anywhere in the box, relaxed or not; what rounding errors are relative to.
     """
@@ -60,6 +61,7 @@ class Boxes:
     center: Array
     radius: Array
     at_center: Array
+    reach: Float
     size: Float
 
 
@@ -153,7 +155,9 @@ class Chains:
         upwards = np.nextafter(radius.astype(self.dtype), self.dtype.type(np.inf))
         radius = np.where(radius > 0, upwards, self.dtype.type(0))
         at_center = _into(center, self.first[0]) + self.first_bias[0]
-        return Boxes(center, radius, at_center, self._size(np.abs(exact) + radius))
+        first = abs(self.first[0]).astype(np.float64)
+        reach = _into(radius.astype(np.float64), first)
+        return Boxes(center, radius, at_center, reach, self._size(np.abs(exact) + radius))
 
     def _size(self, x: Float) -> Float:
         size = np.empty((len(x), self.neurons))
@@ -169,6 +173,12 @@ class Chains:
         if self.columns is None:
             return np.asarray(boxes.at_center[box])
         return np.asarray(boxes.at_center[box[:, None], self.columns[team, : self.width]])
+
+    def reach(self, boxes: Boxes, box: Index, team: Index) -> Float:
+        """`Boxes.reach` of the rows, shape (B, N1)."""
+        if self.columns is None:
+            return np.asarray(boxes.reach[box])
+        return np.asarray(boxes.reach[box[:, None], self.columns[team, : self.width]])
 
     def sizes(self, boxes: Boxes, box: Index, team: Index) -> Float:
         """`Boxes.size` of the rows, shape (B, N)."""

@@ -16,8 +16,7 @@ __all__ = ["first_layer_bounds", "hidden_bounds"]
 
 def first_layer_bounds(chains: Chains, boxes: Boxes) -> tuple[Float, Float]:
     """Exact bounds of first pre-activations over the boxes, rounded outwards: shapes (P, N1), float64."""
-    reach = np.asarray((abs(chains.first[0]) @ boxes.radius.T).T)
-    reach += 2 * chains.gamma * boxes.size[:, : chains.width]
+    reach = boxes.reach + 2 * chains.gamma * boxes.size[:, : chains.width]
     return boxes.at_center - reach, boxes.at_center + reach
 
 

@@ -1,97 +1,216 @@
 """Tighter pre-activation bounds for the inputs that could still err.
 
 Every relaxation gives an affine L with `L(x) >= weighted margins`, so inputs that err satisfy L(x) >= 0. Over
-the box cut by that half-space, a first pre-activation z_k has the maximum (Lagrangian duality; a knapsack)
+the box cut by that half-space, an affine upper bound z(x) of a pre-activation has the maximum (Lagrangian
+duality; a knapsack)
 
-    min over lambda >= 0 of   max over the box of   z_k(x) + lambda * L(x)
+    min over lambda >= 0 of   max over the box of   z(x) + lambda * L(x)
 
 of which any lambda gives a valid bound. This is bound tightening by the output constraint (OBBT with one
 row; INVPROP, Kotha et al. 2023; reduced-cost fixing in MILP). Near the decision, where L(x) >= 0 leaves a
-corner of the box, it fixes most ReLUs at once.
+corner of the box, it fixes most ReLUs at once. In the first layer z(x) is the pre-activation itself, in deeper
+ones its CROWN bound under the row's present bounds, which branching below it has narrowed.
 """
 
 from __future__ import annotations
 
-import numpy as np
+from typing import NamedTuple
 
-from pytest_ensemble.engines.bounds import Linear, Rows, magnitude
-from pytest_ensemble.engines.chains import Array, Boxes, Chains, groups_of
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_ensemble.engines.bounds import Rows, linearise, magnitude
+from pytest_ensemble.engines.chains import Array, Frame, Index, Part, groups_of
+from pytest_ensemble.networks.network import Float
 
 __all__ = ["tighten"]
 
-_NEURONS = 10  # tightened a row: those whose chords cost most
+NEURONS = 10  # of a layer that are tightened in a row: those whose relaxations cost most
 _LAMBDAS = 3
-_ROWS = 8  # at a time, so that arrays of shape (rows, neurons, inputs) stay in the cache
+_NUMBERS = 1 << 17  # at a time: arrays of shape (rows, neurons, inputs) should stay in the cache
 
 
-def tighten(chains: Chains, boxes: Boxes, rows: Rows, linear: Linear) -> Array:
-    """Narrow `rows.lower` and `rows.upper` of first-layer neurons in place.
+def tighten(frame: Frame, rows: Rows, *, neurons: int = NEURONS) -> NDArray[np.bool_]:
+    """Narrow `rows.lower` and `rows.upper` in place.
 
     Args:
-        chains, boxes: the float32 ones, with dense first weights.
-        linear: the affine bounds of the rows, at any multipliers.
+        frame: teams with dense weights; for others nothing is done.
+        rows: float32, sorted by team; L is taken at their multipliers.
+        neurons: how many of each layer, in each row.
 
     Returns:
         (B,) bool: rows in which a neuron has no value left, so that nothing can err.
     """
-    n1 = chains.width
-    lower, upper = rows.lower[:, :n1], rows.upper[:, :n1]
-    unstable = chains.relu[rows.team, :n1] & (lower < 0) & (upper > 0)
-    count = min(_NEURONS, int(unstable.sum(axis=1).max(initial=0)))
-    if not count or not isinstance(chains.first[0], np.ndarray):
-        return np.zeros(len(rows), np.bool_)
-    height = -lower * upper / np.where(unstable, upper - lower, 1)
-    above = linear.activation[:, :n1]
-    cost = np.where(unstable, np.where(above > 0, above, -0.05 * above) * height, -1)
-    chosen = np.argpartition(-cost, count - 1, axis=1)[:, :count]
-    for team, group in groups_of(rows.team):
-        for start in range(group.start, group.stop, _ROWS):
-            place = np.arange(start, min(start + _ROWS, group.stop))
-            _tighten_slab(chains, boxes, rows, linear, place, chosen, chains.first[team])
+    chains = frame.exact
+    layers = [chains.first, *(part.weight for part in chains.parts)]
+    if len(rows) and all(isinstance(weights[0], np.ndarray) for weights in layers):
+        cut = _cut(frame, rows)
+        for part in (None, *chains.parts):
+            _tighten_layer(frame, rows, cut, part, neurons)
     return np.asarray((rows.lower > rows.upper).any(axis=1))
 
 
-def _tighten_slab(
-    chains: Chains, boxes: Boxes, rows: Rows, linear: Linear, place: Array, chosen: Array, first: Array
+class _Cut(NamedTuple):
+    """L over the box: `level + slope . u` for u in [-1, 1]^n; slope float32 (B, n), level float64 (B,).
+
+    `rounding`, (B,): the absolute values that were rounded to float32 on the way to the slope, added up.
+
+    `activation`, (B, N): L's coefficients of activations, which tell whose relaxation costs it most.
+    """
+
+    slope: Array
+    level: Float
+    rounding: Float
+    activation: Array
+
+
+def _cut(frame: Frame, rows: Rows) -> _Cut:
+    chains, boxes = frame.exact, frame.exact_boxes
+    exact = rows.cast(np.float64)
+    linear = linearise(chains, exact)
+    coefficient = linear.preactivation[:, : chains.width]
+    level = linear.constant + np.einsum("bn,bn->b", coefficient, chains.at_center(boxes, rows.box, rows.team))
+    level += 4 * chains.gamma * magnitude(chains, boxes, exact)
+    fast = coefficient.astype(np.float32)
+    rounding = np.einsum("bn,bn->b", np.abs(coefficient), chains.reach(boxes, rows.box, rows.team))
+    slope = frame.fast.to_input(fast, groups_of(rows.team)) * frame.fast_boxes.radius[rows.box]
+    return _Cut(slope, level, rounding, linear.activation)
+
+
+def _tighten_layer(frame: Frame, rows: Rows, cut: _Cut, part: Part | None, neurons: int) -> None:
+    chains = frame.fast
+    place = slice(0, chains.width) if part is None else part.outputs
+    lower, upper = rows.lower[:, place], rows.upper[:, place]
+    unstable = chains.relu[rows.team, place] & (lower < 0) & (upper > 0)
+    count = min(neurons, int(unstable.sum(axis=1).max()))
+    if not count:
+        return
+    height = -lower * upper / np.where(unstable, upper - lower, 1)
+    above = cut.activation[:, place]
+    cost = np.where(unstable, np.where(above > 0, above, -0.05 * above) * height, -1)
+    chosen = place.start + np.argpartition(-cost, count - 1, axis=1)[:, :count]
+    slab = max(1, _NUMBERS // (2 * count * chains.inputs))
+    for team, group in groups_of(rows.team):
+        for start in range(group.start, group.stop, slab):
+            which = np.arange(start, min(start + slab, group.stop))
+            _slab(frame, rows, cut, which, chosen[which], team, part)
+
+
+def _slab(
+    frame: Frame, rows: Rows, cut: _Cut, place: Index, neurons: Index, team: int, part: Part | None
 ) -> None:
-    neurons = chosen[place]
+    """Tighten chosen neurons, (R, C), of one layer in some rows, (R,), of one team."""
     row, count = place[:, None], neurons.shape[1]
-    box = rows.box[place]
-    radius, center = boxes.radius[box], chains.at_center(boxes, box, rows.team[place])
-    coefficient = linear.preactivation[place, : chains.width]
-    cut = (coefficient @ first) * radius  # L = level + cut . u, for u in [-1, 1]^n
-    level = linear.constant[place] + np.einsum("bn,bn->b", coefficient, center)
-    # float32 rounding, as in `certify`: of L, and below of the sums over inputs
-    rounding = 4 * (chains.inputs + chains.neurons + 64) * 2.0**-24
-    level += (rounding * magnitude(chains, boxes, rows.take(place))).astype(level.dtype)
-    weight = first[neurons] * radius[:, None]
-    weight = np.concatenate([weight, -weight], axis=1)  # upper bounds of z_k, then of -z_k
-    middle = np.take_along_axis(center, neurons, axis=1)
-    middle = np.concatenate([middle, -middle], axis=1)
-    ratio = np.abs(weight[:, :count]).sum(axis=2)
-    ratio /= np.maximum(np.abs(cut).sum(axis=1, keepdims=True), np.finfo(cut.dtype).tiny ** 0.5)
-    multiplier = np.concatenate([ratio, ratio], axis=1)
+    z = _first_layer if part is None else _deeper_layer
+    bound = z(frame, rows, place, neurons, team, part)
+    slope, size = cut.slope[place], np.abs(cut.slope[place]).sum(axis=1, dtype=np.float64)
+    reach = np.abs(bound.slope).sum(axis=2, dtype=np.float64)
+    # float32 sums of n products, each with factors rounded once or twice: as in `certify`
+    chains = frame.exact
+    unit = 2 * (chains.inputs + chains.neurons + 64) * 2.0**-24
+    middle, level = bound.level + unit * bound.rounding, cut.level[place] + unit * cut.rounding[place]
+    best = np.concatenate([rows.upper[row, neurons], -rows.lower[row, neurons]], axis=1).astype(np.float64)
+    if part is not None:  # what branching has fixed below may be enough
+        np.minimum(best, middle + (1 + unit) * reach, out=best)
+    multiplier = reach / np.maximum(size, 1e-30)[:, None]
     least, most = np.zeros_like(multiplier), np.full_like(multiplier, np.inf)
-    best = np.concatenate([rows.upper[row, neurons], -rows.lower[row, neurons]], axis=1)
-    sum_up = np.ones(weight.shape[2], weight.dtype)
-    size = np.take_along_axis(chains.sizes(boxes, box, rows.team[place]), neurons, axis=1)
-    size = np.concatenate([size, size], axis=1).astype(weight.dtype)
+    ones = np.ones(slope.shape[1], np.float32)
     for attempt in range(_LAMBDAS):
-        joined = multiplier[:, :, None] * cut[:, None]
-        joined += weight
+        joined = multiplier.astype(np.float32)[:, :, None] * slope[:, None]
+        joined += bound.slope
         if attempt < _LAMBDAS - 1:
             # the derivative in lambda is L at the maximiser; bisect on a logarithmic scale
-            slope = level[:, None] + (np.copysign(sum_up, joined) @ cut[:, :, None])[:, :, 0]
+            descent = level[:, None] + (np.copysign(ones, joined) @ slope[:, :, None])[:, :, 0]
         np.abs(joined, out=joined)
-        value = joined @ sum_up + middle + multiplier * level[:, None]
-        value += rounding * (size + multiplier * np.abs(level)[:, None] + np.abs(value))
+        value = middle + (1 + unit) * (joined @ ones)
+        value += multiplier * level[:, None]
         np.minimum(best, value, out=best)
         if attempt < _LAMBDAS - 1:
-            least = np.where(slope < 0, multiplier, least)
-            most = np.where(slope >= 0, multiplier, most)
+            least = np.where(descent < 0, multiplier, least)
+            most = np.where(descent >= 0, multiplier, most)
             between = np.sqrt(np.maximum(least, 1e-9) * np.where(np.isinf(most), 1, most))
             multiplier = np.where(
                 np.isinf(most), 3 * multiplier, np.where(least == 0, multiplier / 3, between)
             )
-    rows.upper[row, neurons] = best[:, :count]
-    rows.lower[row, neurons] = -best[:, count:]
+    upper, lower = best[:, :count], -best[:, count:]
+    rows.upper[row, neurons] = np.minimum(rows.upper[row, neurons], _up(upper))
+    rows.lower[row, neurons] = np.maximum(rows.lower[row, neurons], -_up(-lower))
+
+
+def _up(values: Float) -> NDArray[np.float32]:
+    return np.nextafter(values.astype(np.float32), np.float32(np.inf))
+
+
+class _Affine(NamedTuple):
+    """Upper bounds of z, then of -z, of C neurons over the box: `level + slope . u`, u in [-1, 1]^n.
+
+    slope: float32 (R, 2C, n); level: float64 (R, 2C); rounding: (R, 2C), the absolute values that were rounded
+    to float32 on the way to the slope, added up.
+    """
+
+    slope: Array
+    level: Float
+    rounding: Float
+
+
+def _first_layer(
+    frame: Frame, rows: Rows, place: Index, neurons: Index, team: int, part: Part | None
+) -> _Affine:
+    """The pre-activations themselves."""
+    box = rows.box[place]
+    slope = frame.fast.first[team][neurons] * frame.fast_boxes.radius[box][:, None]
+    center = frame.exact.at_center(frame.exact_boxes, box, rows.team[place])
+    level = np.take_along_axis(center, neurons, axis=1)
+    size = np.abs(slope).sum(axis=2, dtype=np.float64)
+    # gamma covers the rounding of the centers' values
+    exact = np.take_along_axis(frame.exact.sizes(frame.exact_boxes, box, rows.team[place]), neurons, axis=1)
+    level, more = np.concatenate([level, -level], axis=1), 4 * frame.exact.gamma * exact
+    return _Affine(
+        np.concatenate([slope, -slope], axis=1),
+        level + np.concatenate([more, more], axis=1),
+        np.concatenate([size, size], axis=1),
+    )
+
+
+def _deeper_layer(
+    frame: Frame, rows: Rows, place: Index, neurons: Index, team: int, part: Part | None
+) -> _Affine:
+    """CROWN's bounds, backwards through the rows' present bounds."""
+    assert part is not None
+    chains, box = frame.exact, rows.box[place]
+    local = neurons - part.outputs.start
+    weight, bias = part.weight[team][local], part.bias[team][local]
+    coefficient = np.concatenate([weight, -weight], axis=1)
+    level = np.concatenate([bias, -bias], axis=1)
+    inputs = part.inputs
+    while True:
+        lower = rows.lower[place, None, inputs].astype(np.float64)
+        upper = rows.upper[place, None, inputs].astype(np.float64)
+        relu = chains.relu[team, inputs]
+        unstable = relu & (lower < 0) & (upper > 0)
+        passes = ~relu | (upper > 0)
+        chord = upper / np.where(unstable, upper - lower, 1) * (1 + 2.0**-50)
+        line = np.where(unstable, chord, passes)
+        offset = np.where(unstable, -line * lower, 0)
+        under = np.where(unstable, upper > -lower, passes)
+        level = level + np.einsum("bcn,bn->bc", np.maximum(coefficient, 0), offset[:, 0])
+        coefficient = coefficient * np.where(coefficient > 0, line, under)
+        below = next((p for p in chains.parts if p.outputs == inputs), None)
+        if below is None:
+            break
+        level += coefficient @ below.bias[team]
+        coefficient = coefficient @ below.weight[team]
+        inputs = below.inputs
+    center = chains.at_center(frame.exact_boxes, box, rows.team[place])[:, inputs]
+    sizes = chains.sizes(frame.exact_boxes, box, rows.team[place])
+    level += np.einsum("bcn,bn->bc", coefficient, center)
+    own = np.take_along_axis(sizes, neurons, axis=1)
+    level += 4 * chains.gamma * np.concatenate([own, own], axis=1)
+    fast = coefficient.astype(np.float32)
+    slope = fast @ frame.fast.first[team][inputs]
+    slope *= frame.fast_boxes.radius[box][:, None]
+    # of the coefficients once, of their products with weights often
+    reach = chains.reach(frame.exact_boxes, box, rows.team[place])[:, inputs]
+    often = np.einsum("bcn,bn->bc", np.abs(coefficient), reach)
+    once = np.einsum("bcn,bn->bc", np.abs(coefficient), sizes[:, inputs]) / chains.inputs
+    return _Affine(slope, level, often + once)

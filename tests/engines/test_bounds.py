@@ -167,7 +167,7 @@ def test_tightened_bounds_keep_every_error(seed: int) -> None:
     fast, boxes = case.frame.fast, case.frame.fast_boxes
     optimise(fast, boxes, case.rows, steps=5)
     rows = case.rows.take(slice(None))
-    empty = tighten(fast, boxes, rows, linearise(fast, rows))
+    empty = tighten(case.frame, rows)
     for row in range(len(rows)):
         x = case.inputs(int(rows.box[row]))
         x = x[(case.margins(x, row) >= 0).all(axis=1)]
