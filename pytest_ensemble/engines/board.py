@@ -105,7 +105,7 @@ class Board:
         self._membership = np.zeros((len(self.teams), len(self.models)), np.float32)
         for index, members in enumerate(self.teams):
             self._membership[index, list(members)] = 1
-        self._known = np.zeros((len(self.models), len(self.levels) * len(self.labels)), np.bool_)
+        self._known = np.zeros((len(self.models), len(self.levels) * len(self.labels)), np.int8)
 
     # --- geometry ---------------------------------------------------------------------------------
 
@@ -159,14 +159,14 @@ class Board:
         frame = Frame(exact.cast(np.float32), everyone.fast_boxes, exact, everyone.exact_boxes)
         return Squad(frame, np.array(teams), np.array(numbers))
 
-    def bounds(self, squad: Squad, team: Index, box: Index) -> tuple[Array, Array]:
+    def bounds(self, squad: Squad, team: Index, box: Index, *, refine: bool = False) -> tuple[Array, Array]:
         """Bounds of the hidden pre-activations of rows: float32 (B, N), rounded outwards.
 
-        Computed once per network and box, and shared by all its teams.
+        Computed once per network and box, and shared by all its teams; once more if they shall be refined.
         """
         members = squad.members[team]
         for index in np.unique(squad.members):
-            self._bound(int(index), np.unique(box[(members == index).any(axis=1)]))
+            self._bound(int(index), np.unique(box[(members == index).any(axis=1)]), refine)
         columns = squad.frame.fast.columns
         assert columns is not None
         lower, upper = self._preactivations
@@ -178,27 +178,29 @@ class Board:
         shape = self.everyone.exact_boxes.size.shape
         return np.empty(shape, np.float32), np.empty(shape, np.float32)
 
-    def _bound(self, index: int, box: Index) -> None:
-        """Bound one network's pre-activations where they are not known yet."""
-        missing = box[~self._known[index, box]]
+    def _bound(self, index: int, box: Index, refine: bool) -> None:
+        """Bound one network's pre-activations where that was not done yet."""
+        refine &= len(self.models[index].network.layers) > 2
+        missing = box[self._known[index, box] < 1 + refine]
         if not len(missing):
             return
         everyone = self.everyone
         columns = everyone.exact.columns_of((index,))
-        network = Chains([[self.models[index].network]])
+        network = self.models[index].network
+        width = int((columns < everyone.exact.width).sum())
         boxes = everyone.exact_boxes
         own = Boxes(
             boxes.center[missing],
             boxes.radius[missing],
-            boxes.at_center[np.ix_(missing, columns[: network.width])],
-            boxes.reach[np.ix_(missing, columns[: network.width])],
+            boxes.at_center[np.ix_(missing, columns[:width])],
+            boxes.reach[np.ix_(missing, columns[:width])],
             boxes.size[np.ix_(missing, columns)],
         )
-        low, high = hidden_bounds(network, own)
+        low, high = hidden_bounds(network, own, refine=refine)
         lower, upper = self._preactivations
         lower[np.ix_(missing, columns)] = np.nextafter(low.astype(np.float32), np.float32(-np.inf))
         upper[np.ix_(missing, columns)] = np.nextafter(high.astype(np.float32), np.float32(np.inf))
-        self._known[index, missing] = True
+        self._known[index, missing] = 1 + refine
 
     # --- what is open -----------------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ __all__ = [
     "Peaks",
     "Rows",
     "certify",
+    "exact_values",
     "linearise",
     "magnitude",
     "optimise",
@@ -373,33 +374,36 @@ def _omega_gradient(chains: Chains, objective: _Objective, w: Array, h: Array) -
 
 
 def certify(chains: Chains, boxes: Boxes, rows: Rows) -> NDArray[np.bool_]:
-    """Which rows, shape (B,), surely have a negative bound: one backward pass in float64.
+    """Which rows, shape (B,), surely have a negative bound: see `exact_values`."""
+    return exact_values(chains, boxes, rows) < 0
+
+
+def exact_values(chains: Chains, boxes: Boxes, rows: Rows) -> Float:
+    """Bounds, shape (B,), that hold for real numbers: one backward pass in float64, and its rounding error.
 
     `chains` and `boxes` are float64 ones; the multipliers of `rows` are taken as exact numbers. The value is
-    a sum of products whose absolute values add up to at most `size` below, each of which goes through fewer
-    than `terms` roundings, so it is off by at most gamma * size with gamma = terms * u / (1 - terms * u),
-    u = 2^-53 (Higham 2002, section 3.1). Coefficients that are off by rounding may pick the wrong one of
-    two lines; that costs as much again. Twice that for the rounding of this estimate itself.
+    a sum of products whose absolute values add up to at most `magnitude`, each of which goes through fewer
+    than `terms` roundings, so it is off by at most gamma * magnitude with gamma = terms * u / (1 - terms * u),
+    u = 2^-53 (Higham 2002, section 3.1). Coefficients that are off by rounding may pick the wrong one of two
+    lines; that costs as much again. Twice that for the rounding of this estimate itself.
     """
     parts = [
-        _certify_slab(chains, boxes, rows.take(slice(start, start + _SLAB)))
+        _exact_slab(chains, boxes, rows.take(slice(start, start + _SLAB)))
         for start in range(0, len(rows), _SLAB)
     ]
-    return np.concatenate(parts) if parts else np.zeros(0, np.bool_)
+    return np.concatenate(parts) if parts else np.zeros(0)
 
 
-def _certify_slab(chains: Chains, boxes: Boxes, rows: Rows) -> NDArray[np.bool_]:
+def _exact_slab(chains: Chains, boxes: Boxes, rows: Rows) -> Float:
     rows = rows.cast(np.float64)
     w = _weights(rows.omega)
-    objective = _objective(chains, rows)
     groups = groups_of(rows.team)
-    linear = _backward(chains, _lines(chains, rows), objective, rows, w, groups)
+    linear = _backward(chains, _lines(chains, rows), _objective(chains, rows), rows, w, groups)
     coefficient = linear.preactivation[:, : chains.width]
     value = np.einsum("bn,bn->b", coefficient, chains.at_center(boxes, rows.box, rows.team))
     value += linear.constant
     value += np.einsum("bn,bn->b", np.abs(chains.to_input(coefficient, groups)), boxes.radius[rows.box])
-    size = magnitude(chains, boxes, rows)
-    return np.asarray(value + 4 * chains.gamma * size < 0)
+    return np.asarray(value + 4 * chains.gamma * magnitude(chains, boxes, rows))
 
 
 def magnitude(chains: Chains, boxes: Boxes, rows: Rows) -> Float:

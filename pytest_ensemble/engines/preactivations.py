@@ -1,4 +1,4 @@
-"""Bounds of hidden pre-activations over boxes: exact in the first layer, CROWN in deeper ones.
+"""Bounds of hidden pre-activations over boxes: exact in the first layer, alpha-CROWN in deeper ones.
 
 CROWN (Zhang et al. 2018): each neuron is bounded by an affine function of the input, found backwards through
 the linear bounds of the layers below it.
@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from pytest_ensemble.engines.bounds import exact_values, optimise, root_rows
 from pytest_ensemble.engines.chains import Boxes, Chains, Index, Part
-from pytest_ensemble.networks.network import Float
+from pytest_ensemble.networks.network import Float, Layer, Network, dense
 
 __all__ = ["first_layer_bounds", "hidden_bounds"]
+
+_STEPS = 12  # of the optimiser for a neuron's bound
 
 
 def first_layer_bounds(chains: Chains, boxes: Boxes) -> tuple[Float, Float]:
@@ -20,11 +23,18 @@ def first_layer_bounds(chains: Chains, boxes: Boxes) -> tuple[Float, Float]:
     return boxes.at_center - reach, boxes.at_center + reach
 
 
-def hidden_bounds(chains: Chains, boxes: Boxes, slab: int = 4096) -> tuple[Float, Float]:
-    """Bounds of all hidden pre-activations of one network over P boxes, shapes (P, N), by CROWN.
+def hidden_bounds(
+    network: Network, boxes: Boxes, *, refine: bool = False, slab: int = 4096
+) -> tuple[Float, Float]:
+    """Bounds of all hidden pre-activations of one network over P boxes, shapes (P, N), rounded outwards.
 
-    `chains` is a float64 one of a single network. Interval bounds where they are tighter.
+    Args:
+        network: the network.
+        boxes: float64 ones, on the axis of its neurons.
+        refine: whether to optimise the slopes of every deeper neuron; takes ten times as long.
+        slab: rows of a batch.
     """
+    chains = Chains([[network]])
     lower = np.zeros((len(boxes.center), chains.neurons))
     upper = np.zeros_like(lower)
     first = slice(0, chains.width)
@@ -36,7 +46,45 @@ def hidden_bounds(chains: Chains, boxes: Boxes, slab: int = 4096) -> tuple[Float
         for start in range(0, len(lower), each):
             chosen = slice(start, start + each)
             _crown(chains, boxes, position, lower[chosen], upper[chosen], np.arange(len(lower))[chosen])
+        if refine and isinstance(part.weight[0], np.ndarray):
+            _refine(network, boxes, position, part, lower, upper)
     return lower, upper
+
+
+def _refine(network: Network, boxes: Boxes, position: int, part: Part, lower: Float, upper: Float) -> None:
+    """Optimise the slopes below each unstable neuron of a deeper layer, for its own bounds (alpha-CROWN).
+
+    The layer's pre-activations and their negatives stand for classes, beside one that is always zero.
+    """
+    layer = network.layers[position + 1]
+    weight, size = dense(layer.weight), layer.size
+    outputs = Layer(
+        np.concatenate([weight, -weight, np.zeros((1, weight.shape[1]))]),
+        np.concatenate([layer.bias, -layer.bias, [0.0]]),
+        np.zeros(2 * size + 1, np.bool_),
+    )
+    exact = Chains([[Network((*network.layers[: position + 1], outputs))]])
+    fast, below = exact.cast(np.float32), slice(0, exact.neurons)
+    own = Boxes(boxes.center, boxes.radius, boxes.at_center, boxes.reach, boxes.size[:, below])
+    center, radius, at_center = (
+        values.astype(np.float32) for values in (boxes.center, boxes.radius, boxes.at_center)
+    )
+    fast_boxes = Boxes(center, radius, at_center, own.reach, own.size)
+    low, high = lower[:, part.outputs], upper[:, part.outputs]
+    box, neuron = np.nonzero(layer.relu & (low < 0) & (high > 0))
+    if not len(box):
+        return
+    target, box = np.concatenate([neuron, size + neuron]), np.concatenate([box, box])
+    down = np.nextafter(lower[:, below].astype(np.float32), np.float32(-np.inf))
+    up = np.nextafter(upper[:, below].astype(np.float32), np.float32(np.inf))
+    team, label = np.zeros_like(box), np.full_like(box, 2 * size)
+    rows = root_rows(team, box, label, target[:, None], down[box], up[box])
+    optimise(fast, fast_boxes, rows, steps=_STEPS, look=_STEPS + 1, any_label=False)
+    value = exact_values(exact, own, rows)
+    above = target < size
+    place = box[above], neuron
+    high[place] = np.minimum(high[place], value[above])
+    low[place] = np.maximum(low[place], -value[~above])
 
 
 def _interval(chains: Chains, boxes: Boxes, part: Part, lower: Float, upper: Float) -> None:

@@ -11,8 +11,9 @@ Per batch of points, for all networks, pairs and epsilons together:
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from typing import Any
@@ -30,6 +31,7 @@ from pytest_ensemble.engines.chains import Array, Index
 __all__ = ["Clock", "solve_board"]
 
 _ATTACK_STEPS = 12
+_SINGLE_NODES = 150  # for one label of one network; the joint search must not wait for hopeless ones
 _ASCENTS = 3  # rows of a cell from which an ascent is started
 
 
@@ -47,6 +49,15 @@ class Clock:
     nodes: int | None = None
     stopped: Callable[[], bool] = lambda: False
 
+    def shared_by(self, cells: int) -> Clock:
+        """The clock for a board: all its cells together may take what each may."""
+        if self.budget.timeout is None:
+            return self
+        deadline = time.monotonic() + cells * self.budget.timeout
+        if self.budget.deadline is not None:
+            deadline = min(deadline, self.budget.deadline)
+        return replace(self, budget=replace(self.budget, deadline=deadline))
+
     def spent(self) -> bool:
         """Whether to stop now."""
         return self.stopped() or self.budget.spent()
@@ -59,6 +70,7 @@ def solve_board(board: Board, clock: Clock) -> Iterator[str]:
         board: changed in place.
         clock: when to stop; what is open then stays open.
     """
+    clock = clock.shared_by(int((board.open()).any(axis=1).sum()))
     _bound_singles(board)
     yield "bounds"
     _attack_singles(board)
@@ -101,10 +113,10 @@ class _Labels:
         team, point, at, target = np.nonzero(needed[networks][..., None] & ~impossible & ~seen)
         return _Labels(team, networks[team], point, at, target)
 
-    def rows(self, board: Board, squad: Squad) -> Rows:
+    def rows(self, board: Board, squad: Squad, *, refine: bool = False) -> Rows:
         """Their relaxations."""
         box = board.box(self.point, self.level)
-        lower, upper = board.bounds(squad, self.team, box)
+        lower, upper = board.bounds(squad, self.team, box, refine=refine)
         return root_rows(self.team, box, board.labels[self.point], self.target[:, None], lower, upper)
 
     def rule_out(self, board: Board, which: Any) -> None:
@@ -170,11 +182,11 @@ def _search_singles(board: Board, squad: Squad, clock: Clock) -> Iterator[str]:
     if not len(labels):
         return
     search = BranchAndBound(squad.frame, len(labels), partial(labels.offer, board), any_label=False)
-    search.start(labels.rows(board, squad), np.arange(len(labels)))
+    search.start(labels.rows(board, squad, refine=True), np.arange(len(labels)))
     labels.rule_out(board, search.unsat)
     board.prove_by_singles()
     yield "single bounds"
-    search.branch(limit=clock.nodes, timeout=clock.budget.timeout, stop=clock.spent)
+    search.branch(limit=_SINGLE_NODES, stop=clock.spent)
     labels.rule_out(board, search.unsat)
     board.prove_by_singles()
     yield "single branching"
@@ -237,7 +249,7 @@ class _Joint:
         owners = np.array(owner, np.intp)
         point, team = board.point[self.cells[owners]], self.team[owners]
         box = board.box(point, self.level[owners])
-        lower, upper = board.bounds(self.squad, team, box)
+        lower, upper = board.bounds(self.squad, team, box, refine=True)
         target = np.array(targets, np.intp).reshape(-1, self.squad.members.shape[1])
         return root_rows(team, box, board.labels[point], target, lower, upper), owners
 

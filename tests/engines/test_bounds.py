@@ -53,12 +53,14 @@ class Case:
     def columns(self) -> list[np.ndarray]:
         return [self.frame.exact.columns_of((index,)) for index in range(len(self.networks))]
 
-    def hidden(self) -> tuple[np.ndarray, np.ndarray]:
+    def hidden(self, *, refine: bool = False) -> tuple[np.ndarray, np.ndarray]:
         chains = self.frame.exact
         lower, upper = np.empty((3, chains.neurons)), np.empty((3, chains.neurons))
         for network, columns in zip(self.networks, self.columns(), strict=True):
             own = Chains([[network]])
-            lower[:, columns], upper[:, columns] = hidden_bounds(own, own.boxes(self.low, self.high))
+            lower[:, columns], upper[:, columns] = hidden_bounds(
+                network, own.boxes(self.low, self.high), refine=refine
+            )
         return lower, upper
 
     def inputs(self, box: int, count: int = 200) -> np.ndarray:
@@ -108,11 +110,12 @@ class Case:
 @given(SEEDS)
 def test_hidden_bounds_hold(seed: int) -> None:
     case = Case(seed)
-    lower, upper = case.hidden()
-    for box in range(3):
-        z = case.preactivations(case.inputs(box))
-        assert (z >= lower[box]).all()
-        assert (z <= upper[box]).all()
+    for refine in (False, True):
+        lower, upper = case.hidden(refine=refine)
+        for box in range(3):
+            z = case.preactivations(case.inputs(box))
+            assert (z >= lower[box]).all()
+            assert (z <= upper[box]).all()
 
 
 @given(SEEDS)
