@@ -32,7 +32,8 @@ __all__ = ["Clock", "solve_board"]
 
 _ATTACK_STEPS = 12
 _SINGLE_NODES = 150  # for one label of one network; the joint search must not wait for hopeless ones
-_ASCENTS = 3  # rows of a cell from which an ascent is started
+_ASCENTS = 6  # rows of a cell from which an ascent is started
+_LONG = 60  # steps of those ascents
 
 
 @dataclass
@@ -73,7 +74,9 @@ def solve_board(board: Board, clock: Clock) -> Iterator[str]:
     clock = clock.shared_by(int((board.open()).any(axis=1).sum()))
     _bound_singles(board)
     yield "bounds"
-    _attack_singles(board)
+    starts = _attack_singles(board)
+    for squad in board.squads:
+        _attack_teams(board, squad, starts)
     yield "attack"
     while not clock.spent() and (board.top() >= 0).any():
         for squad in board.singles:
@@ -161,8 +164,15 @@ def _bound_singles(board: Board) -> None:
     board.prove_by_singles()
 
 
-def _attack_singles(board: Board) -> None:
-    """Each network at its highest open level; every x* is tried on all networks at all levels."""
+def _attack_singles(board: Board) -> Array:
+    """Each network at its highest open level; every x* is tried on all networks at all levels.
+
+    Returns:
+        (M, P, n): for each network and point the x* of the label with the highest bound; the point itself
+        where nothing was tried.
+    """
+    origins = np.stack([ball.center for ball in board.balls[0]])
+    starts = np.repeat(origins[None], len(board.models), axis=0)
     needed = _needed(board, board.open())
     highest = needed.shape[2] - 1 - needed[:, :, ::-1].argmax(axis=2)
     needed &= np.arange(needed.shape[2]) == highest[:, :, None]
@@ -174,6 +184,29 @@ def _attack_singles(board: Board) -> None:
         rows = labels.rows(board, squad)
         peaks = optimise(squad.frame.fast, boxes, rows, steps=steps, look=steps + 1, keep_last=True)
         board.offer(labels.point, peaks.last)
+        order = np.argsort(rows.value, kind="stable")
+        starts[labels.network[order], labels.point[order]] = peaks.last[order]
+    return starts
+
+
+def _attack_teams(board: Board, squad: Squad, starts: Array) -> None:
+    """Joint ascents for every open cell, from where single members err most, down to ever smaller levels."""
+    tried = np.full(len(board.team), len(board.levels))
+    while True:
+        joint = _Joint.open(board, squad)
+        new = joint.level < tried[joint.cells]
+        if not new.any():
+            return
+        tried[joint.cells] = joint.level
+        cells, team, level = joint.cells[new], joint.team[new], joint.level[new]
+        frame, point = squad.frame, board.point[cells]
+        box = board.box(point, level)
+        radius = frame.fast_boxes.radius[box]
+        low, high = frame.fast_boxes.center[box] - radius, frame.fast_boxes.center[box] + radius
+        for member in squad.members[team].T:
+            start = np.clip(starts[member, point], low, high)
+            x, least = ascend(frame.fast, team, start, low, high, board.labels[point], reach=0.5)
+            board.offer(point[least > 0], x[least > 0])
 
 
 def _search_singles(board: Board, squad: Squad, clock: Clock) -> Iterator[str]:
@@ -277,6 +310,6 @@ class _Joint:
         center, radius = frame.fast_boxes.center[box], frame.fast_boxes.radius[box]
         low, high = center - radius, center + radius
         team, label = rows.team[chosen], rows.label[chosen]
-        x, least = ascend(frame.fast, team, start[chosen], low, high, label, reach=0.5)
+        x, least = ascend(frame.fast, team, start[chosen], low, high, label, steps=_LONG, reach=0.5)
         good = least > 0
         return self.offer(owner[chosen[good]], x[good])
