@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_ensemble.analysis.audit import Audit, Decided, auditors, check, choose
 from pytest_ensemble.analysis.points import Points
 from pytest_ensemble.analysis.scores import Interval, Pair, Tally, make_pair, pairs_of, uniqueness
 from pytest_ensemble.analysis.selection import Swap, iterate
 from pytest_ensemble.engines import make_engine
 from pytest_ensemble.engines.base import Budget, Engine
+from pytest_ensemble.engines.marabou_process import available
 from pytest_ensemble.errors import QueryError
 from pytest_ensemble.networks.pool import Pool, ensemble_accuracy
 from pytest_ensemble.queries.answer import Answer, Bracket, Outcome
 from pytest_ensemble.queries.ball import Ball, Bounds, read_bounds
 from pytest_ensemble.queries.query import Query, make_query
 
-__all__ = ["Analysis", "Stats"]
+__all__ = ["UNASKED", "Analysis", "Stats"]
+
+UNASKED = "not asked"  # among the reasons why something is unknown
+_ANSWERS = 50  # after which `until` is asked
+_SECONDS = 0.1  # or after these, where answers come slowly
 
 
 @dataclass
@@ -93,12 +101,16 @@ class Analysis:
         _check_points(points, pool, self.bounds)
         self.engine = make_engine(engine, jobs=jobs) if isinstance(engine, str) else engine
         self.timeout = timeout
+        self.jobs = jobs
         self.deadline: float | None = None
         self.stats = Stats()
         self._balls: dict[tuple[int, float], Ball] = {}  # shared by all pairs
         self._brackets: dict[tuple[Pair, int], Bracket] = {}
         self._open: dict[tuple[Pair, int, float], Answer] = {}  # asked, and still unknown
         self._answers: dict[tuple[Pair, int, float], Answer] = {}
+        self._asked: set[float] = set()
+        self._counts: dict[Pair, dict[float, Counter[Outcome]]] = {}  # of points, where they were needed
+        self._stopped: set[tuple[Pair, float]] = set()  # `until` left some of their points out
 
     def close(self) -> None:
         """Release the engine's processes."""
@@ -107,21 +119,55 @@ class Analysis:
     # --- scores -----------------------------------------------------------------------------------
 
     def solve(
-        self, members: Sequence[str] | None = None, epsilons: float | Iterable[float] | None = None
+        self,
+        members: Sequence[str] | None = None,
+        epsilons: float | Iterable[float] | None = None,
+        until: Callable[[], bool] | None = None,
     ) -> None:
         """Answer all queries of the pairs of `members` at `epsilons` (default: all) in one go.
 
         Scores would ask for them anyway; one go lets the engine share work between epsilons.
+
+        Args:
+            until: asked now and then whether what is known is enough; the rest is not asked then. As long
+                as it says no, everything is asked, and last what earlier calls left out for these pairs at
+                other epsilons: it may decide what was asked and stayed unknown.
         """
         grid = self.epsilons if epsilons is None else _read_epsilons(epsilons)
-        self._ask(pairs_of(self.pool.select(members)), grid)
+        pairs = pairs_of(self.pool.select(members))
+        if not self._ask(pairs, grid, until=until) or until is None:
+            return
+        for epsilon in sorted({epsilon for _, epsilon in self._stopped}):
+            left = [pair for pair in pairs if (pair, epsilon) in self._stopped]
+            if not self._ask(left, (epsilon,), until=until):
+                return
 
-    def tallies(self, *, epsilon: float, members: Sequence[str] | None = None) -> dict[Pair, Tally]:
-        """How many points of each pair are sat, unsat and unknown."""
+    def tallies(
+        self, *, epsilon: float, members: Sequence[str] | None = None, ask: bool = True
+    ) -> dict[Pair, Tally]:
+        """How many points of each pair are sat, unsat and unknown.
+
+        Args:
+            ask: False to count what was not asked yet as unknown.
+        """
         pairs = pairs_of(self.pool.select(members))
         (epsilon,) = _read_epsilons(epsilon)
-        self._ask(pairs, (epsilon,))
+        if ask:
+            self._ask(pairs, (epsilon,))
         return {pair: self._tally(pair, epsilon) for pair in pairs}
+
+    def undecided(self, pair: Sequence[str], epsilon: float) -> Counter[str]:
+        """How many points of a pair are unknown, by reason; `UNASKED` is one. Asks nothing."""
+        a, b = make_pair(*self.pool.select(pair))
+        reasons: Counter[str] = Counter()
+        for point in range(len(self.points)):
+            bracket = self._bracket((a, b), point)
+            if bracket.contradictory:
+                reasons["disagreement"] += 1
+            elif bracket.outcome(epsilon) is Outcome.UNKNOWN:
+                answer = self._open.get(((a, b), point, epsilon))
+                reasons[UNASKED if answer is None else answer.reason or "disagreement"] += 1
+        return reasons
 
     def mutual_error(self, *, epsilon: float, members: Sequence[str] | None = None) -> dict[Pair, Interval]:
         """Mutual error score of every pair of members, keyed by (a, b) with a < b."""
@@ -197,6 +243,34 @@ class Analysis:
         """What is known of two members around a point at every epsilon; asks nothing."""
         return self._bracket(make_pair(*self.pool.select(pair)), point)
 
+    def audit(self, count: int, seed: int = 0, *, engines: Sequence[str | Engine] | None = None) -> Audit:
+        """Answer again `count` of the decided queries, chosen at random, by other engines.
+
+        A query is one of a pair, a point and an epsilon that was asked for. What is contradicted counts as
+        unknown (disagreement) from then on.
+
+        Args:
+            count: how many, at most.
+            seed: of the choice.
+            engines: names or engines, each asked what the ones before leave undecided. By default Marabou
+                where it is installed, then MILP.
+        """
+        known = [
+            (pair, point, epsilon)
+            for (pair, point), bracket in sorted(self._brackets.items(), key=lambda entry: entry[0])
+            for epsilon in sorted(self._asked)
+            if bracket.outcome(epsilon) is not Outcome.UNKNOWN
+        ]
+        decided = [
+            Decided(*one[:2], self.query(*one), self.answer(*one)) for one in choose(known, count, seed)
+        ]
+        others = auditors(self.engine.name, available()) if engines is None else engines
+        budget = Budget(self.timeout, self.deadline)
+        result = check(decided, others, lambda name: make_engine(name, jobs=self.jobs), budget)
+        for one in result.contradictions:
+            self._learn(one.pair, one.point, one.query, one.second)
+        return result
+
     # --- asking -----------------------------------------------------------------------------------
 
     def _ensemble(self, members: Sequence[str] | None) -> tuple[str, ...]:
@@ -209,13 +283,25 @@ class Analysis:
         return self._brackets.get((pair, point), Bracket())
 
     def _tally(self, pair: Pair, epsilon: float) -> Tally:
-        outcomes = Counter(self._bracket(pair, point).outcome(epsilon) for point in range(len(self.points)))
-        return Tally(outcomes[Outcome.SAT], outcomes[Outcome.UNSAT], outcomes[Outcome.UNKNOWN])
+        counts = self._counts.setdefault(pair, {})
+        if epsilon not in counts:
+            outcomes = (self._bracket(pair, point).outcome(epsilon) for point in range(len(self.points)))
+            counts[epsilon] = Counter(outcomes)
+        found = counts[epsilon]
+        return Tally(found[Outcome.SAT], found[Outcome.UNSAT], found[Outcome.UNKNOWN])
 
     def _ask(
-        self, pairs: Iterable[Pair], epsilons: Sequence[float], points: Sequence[int] | None = None
-    ) -> None:
-        """Have the engine answer what brackets and earlier answers leave open."""
+        self,
+        pairs: Sequence[Pair],
+        epsilons: Sequence[float],
+        points: Sequence[int] | None = None,
+        until: Callable[[], bool] | None = None,
+    ) -> bool:
+        """Have the engine answer what brackets and earlier answers leave open; whether all of it was asked.
+
+        `until` is that of `solve`.
+        """
+        self._asked.update(epsilons)
         where: dict[int, tuple[Pair, int]] = {}
         queries: list[Query] = []
         for pair in pairs:
@@ -230,11 +316,35 @@ class Analysis:
                         query = self.query(pair, point, epsilon)
                         where[id(query)] = (pair, point)
                         queries.append(query)
-        if not queries:
-            return
-        budget = Budget(self.timeout, self.deadline)
-        for query, answer in self.engine.solve(queries, budget):
-            self._record(*where[id(query)], query, answer)
+        if points is None:
+            self._stopped.difference_update(itertools.product(pairs, epsilons))
+        if not queries or self._give(queries, where, until):
+            return True
+        self._stopped.update(itertools.product(pairs, epsilons))
+        return False
+
+    def _give(
+        self, queries: list[Query], where: dict[int, tuple[Pair, int]], until: Callable[[], bool] | None
+    ) -> bool:
+        """Have the engine answer until `until` says that it is enough; whether it never did."""
+        if until is not None and until():
+            return False
+        answers = self.engine.solve(queries, Budget(self.timeout, self.deadline))
+        try:
+            count, since = 0, time.monotonic()
+            for query, answer in answers:
+                self._record(*where[id(query)], query, answer)
+                count += 1
+                if until is None or (count < _ANSWERS and time.monotonic() < since + _SECONDS):
+                    continue
+                if until():
+                    return False
+                count, since = 0, time.monotonic()
+        finally:
+            close = getattr(answers, "close", None)  # a generator ends its processes then
+            if close is not None:
+                close()
+        return True
 
     def _record(self, pair: Pair, point: int, query: Query, answer: Answer) -> None:
         self.stats.count(answer)
@@ -243,7 +353,11 @@ class Analysis:
             self._open[pair, point, epsilon] = answer
             return
         self._answers[pair, point, epsilon] = replace(answer, witness=self._shaped(answer.witness, point))
-        new = Bracket(proven=epsilon)
+        self._learn(pair, point, query, answer)
+
+    def _learn(self, pair: Pair, point: int, query: Query, answer: Answer) -> None:
+        """Merge a sat or unsat answer into the bracket."""
+        new = Bracket(proven=query.ball.epsilon)
         if answer.outcome is Outcome.SAT:
             assert answer.witness is not None
             witness = answer.witness.reshape(-1)
@@ -252,6 +366,9 @@ class Analysis:
         merged = self._bracket(pair, point).merge(new)
         if merged.contradictory and not self._bracket(pair, point).contradictory:
             self.stats.unknown["disagreement"] += 1
+        for epsilon, counts in self._counts.get(pair, {}).items():
+            counts[self._bracket(pair, point).outcome(epsilon)] -= 1
+            counts[merged.outcome(epsilon)] += 1
         self._brackets[pair, point] = merged
 
     def _shaped(self, witness: NDArray[np.float32] | None, point: int) -> NDArray[np.float32] | None:

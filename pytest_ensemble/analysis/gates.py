@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pytest_ensemble.analysis.scores import Interval
+from pytest_ensemble.analysis.scores import Interval, Pair, Tally, uniqueness
 
-__all__ = ["Gate", "Metric", "Ruling", "Verdict", "judge"]
+__all__ = ["Gate", "Metric", "Ruling", "Verdict", "certain", "judge", "scores_of"]
 
 Metric = Literal["min_uniqueness", "max_mutual_error"]
 
@@ -76,3 +76,17 @@ def judge(gate: Gate, scores: Mapping[str, Interval]) -> Ruling:
 
     worst = min(scores, key=badness)
     return Ruling(gate, gate.verdict(scores[worst]), worst, scores[worst], scores)
+
+
+def scores_of(gate: Gate, members: Sequence[str], tallies: Mapping[Pair, Tally]) -> dict[str, Interval]:
+    """The scores that a gate judges, by subject, from the tallies of all pairs of members."""
+    if gate.metric == "min_uniqueness":
+        return {
+            name: uniqueness(name, [other for other in members if other != name], tallies) for name in members
+        }
+    return {"~".join(pair): tally.mutual_error for pair, tally in tallies.items()}
+
+
+def certain(gates: Iterable[Gate], scores: Callable[[Gate], Mapping[str, Interval]]) -> bool:
+    """Whether no gate's verdict can change any more, however the unknown queries turn out."""
+    return all(judge(gate, scores(gate)).verdict is not Verdict.INCONCLUSIVE for gate in gates)

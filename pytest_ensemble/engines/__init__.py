@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,10 +11,13 @@ if TYPE_CHECKING:
 __all__ = ["ENGINES", "make_engine"]
 
 ENGINES = {
-    "auto": "our own engine first; Marabou, where it is installed, for what stays open at its limit",
+    "auto": "our own engine first; for what stays open at its limit MILP and Marabou (where installed)",
     "native": "our own exact engine alone",
+    "milp": "every query as a mixed-integer program, by HiGHS",
     "marabou": "every query by Marabou, paired as in the paper",
 }
+
+_HAND_ON = 100_000  # nodes after which "auto" asks others
 
 
 def make_engine(name: str, *, jobs: int = 1) -> Engine:
@@ -24,15 +28,28 @@ def make_engine(name: str, *, jobs: int = 1) -> Engine:
     """
     from pytest_ensemble.errors import EngineError, did_you_mean
 
-    if name in ("auto", "native"):
+    if name == "native":
+        from pytest_ensemble.engines.cascade import Cascade
+
+        return Cascade(jobs=jobs)
+    if name == "auto":
         from pytest_ensemble.engines.cascade import Cascade
         from pytest_ensemble.engines.marabou_process import available
+        from pytest_ensemble.engines.race import Race
 
-        if name == "native" or not available():
-            return Cascade(name="native", jobs=jobs)
-        return Cascade(name="native", jobs=jobs, others=[lambda: make_engine("marabou", jobs=jobs)])
+        others = ["milp", "marabou"] if available() else ["milp"]
+        makers = [partial(_make_with_jobs, other) for other in others]
+        return Cascade(name="auto", jobs=jobs, limit=_HAND_ON, after=Race(makers, jobs=jobs))
+    if name == "milp":
+        from pytest_ensemble.engines.milp import MilpEngine
+
+        return MilpEngine(jobs=jobs)
     if name == "marabou":
         from pytest_ensemble.engines.marabou import MarabouEngine
 
         return MarabouEngine(jobs=jobs)
     raise EngineError(f"There is no engine {name!r}.{did_you_mean(name, ENGINES)}")
+
+
+def _make_with_jobs(name: str, jobs: int) -> Engine:
+    return make_engine(name, jobs=jobs)

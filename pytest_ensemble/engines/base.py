@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from pytest_ensemble.queries.answer import Answer
@@ -20,10 +21,12 @@ class Budget:
     Attributes:
         timeout: seconds for one query, or None.
         deadline: `time.monotonic()` at which everything must end, or None.
+        cancelled: set by another thread when nobody waits for the answers any more.
     """
 
     timeout: float | None = None
     deadline: float | None = None
+    cancelled: threading.Event | None = field(default=None, compare=False)
 
     def remaining(self) -> float | None:
         """Seconds until the deadline, never negative; None without one."""
@@ -35,8 +38,16 @@ class Budget:
         return min(limits) if limits else None
 
     def spent(self) -> bool:
-        """Whether the deadline has passed."""
-        return self.remaining() == 0.0
+        """Whether the deadline has passed, or nobody waits."""
+        return self.remaining() == 0.0 or self.abandoned()
+
+    def abandoned(self) -> bool:
+        """Whether nobody waits for the answers any more."""
+        return self.cancelled is not None and self.cancelled.is_set()
+
+    def part(self, share: float) -> Budget:
+        """The same with a share of the seconds for one query."""
+        return replace(self, timeout=None if self.timeout is None else share * self.timeout)
 
 
 class Engine(Protocol):

@@ -28,6 +28,7 @@ __all__ = ["MarabouEngine", "available"]
 # Balls smaller than this share of the point's largest coordinate are not asked about: Marabou's
 # tolerances are absolute, and it has been wrong on them.
 SMALLEST = 1e-4
+_WAIT = 0.05  # seconds between two looks at whether anyone still waits
 
 
 class MarabouEngine:
@@ -71,7 +72,12 @@ class MarabouEngine:
         start(self._jobs)
         try:
             while running:
-                for done in wait(running, return_when=FIRST_COMPLETED).done:
+                # only who can cancel is looked after from time to time
+                limit = None if budget.cancelled is None else _WAIT
+                finished = wait(running, timeout=limit, return_when=FIRST_COMPLETED).done
+                if budget.abandoned():
+                    return
+                for done in finished:
                     query = running.pop(done)
                     answer = done.result()
                     start(1)

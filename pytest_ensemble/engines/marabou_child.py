@@ -22,7 +22,7 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> None:
     """Serve until stdin ends. Arguments: the parent's process id, the folder that holds maraboupy."""
-    _die_with_parent(int(sys.argv[1]))
+    die_with_parent(int(sys.argv[1]))
     answers = _silence()
     sys.path.append(sys.argv[2])  # last: nothing in it may shadow the standard library
     try:
@@ -37,7 +37,7 @@ def main() -> None:
             _send(answers, _solve(MarabouCore, problem, seconds))
 
 
-def _die_with_parent(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
     """On Linux, die when the thread that started this process does; elsewhere, at the end of stdin."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):

@@ -90,15 +90,21 @@ def pytest_testnodedown(node: Any, error: object | None) -> None:
         state.lost.append(node.gateway.id)
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """End solver processes; send what was found to the controller, or write the reports."""
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Audit, end solver processes; send what was found to the controller, or write the reports."""
     config = session.config
     state = config.stash[STATE]
+    finished = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
     if state.session is not None:
+        if state.settings.audit and finished:
+            state.session.audit(state.settings.audit)
         state.session.close()
     if hasattr(config, "workeroutput"):
         config.workeroutput[_OUTPUT] = json.dumps(state.document().to_json())
-    elif state.settings.report and not config.option.collectonly:
+        return
+    if exitstatus == pytest.ExitCode.OK and state.document().audit.contradictions:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if state.settings.report and not config.option.collectonly:
         from pytest_ensemble.report.write import write
 
         for path in state.settings.report:
@@ -111,7 +117,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:
     """One line for each gate, where there are any."""
-    from pytest_ensemble.plugin.summary import summary_lines
+    from pytest_ensemble.plugin.summary import audit_lines, summary_lines
 
     state = config.stash[STATE]
     quiet = terminalreporter.verbosity < 0
@@ -122,3 +128,8 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pyte
         terminalreporter.write_sep("=", "ensemble gates")
     for line, markup in lines:
         terminalreporter.write_line(line, **markup)
+    audit = list(audit_lines(state))
+    if audit:
+        terminalreporter.write_sep("=", "ensemble audit: engines contradict each other", red=True)
+    for line in audit:
+        terminalreporter.write_line(line)

@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import shlex
 import warnings
-from collections.abc import Mapping
 
 import pytest
 
-from pytest_ensemble.analysis.gates import Gate, Ruling, Verdict, judge
-from pytest_ensemble.analysis.scores import Interval
+from pytest_ensemble.analysis.analysis import UNASKED
+from pytest_ensemble.analysis.gates import Gate, Verdict, judge
 from pytest_ensemble.plugin.session import Session, plain_failures
 from pytest_ensemble.plugin.state import CHECKED, FAILURE, MARKS
 from pytest_ensemble.plugin.under_test import EnsembleUnderTest
 from pytest_ensemble.report.document import Document, GateResult
-from pytest_ensemble.report.terminal import failure
+from pytest_ensemble.report.terminal import failure, worst_pair
 
 __all__ = ["EnsembleGate", "InconclusiveGateWarning"]
 
@@ -44,7 +43,9 @@ class EnsembleGate:
         __tracebackhide__ = True
         self._item.stash[CHECKED] = True
         with plain_failures():
-            self._ensemble.solve(gate.epsilon for gate in self._gates)
+            self._ensemble.solve(self._gates)
+            for gate in self._gates:
+                self._suggest(gate)
             results = [self._check(gate) for gate in self._gates]
         open_ones = [result for result in results if result.verdict is not Verdict.PASS]
         if not open_ones:
@@ -57,8 +58,20 @@ class EnsembleGate:
             pytest.fail(message, pytrace=False)
         warnings.warn(InconclusiveGateWarning(message), stacklevel=2)
 
+    def _suggest(self, gate: Gate) -> None:
+        """Look for better members, if that is wanted; before verdicts are written down: scores may profit."""
+        wanted = self._session.settings.suggest
+        if wanted == "failing":
+            failing = judge(gate, self._ensemble.scores(gate)).verdict is Verdict.FAIL
+            if not failing or UNASKED in self._ensemble.undecided(gate.epsilon):
+                return
+        if wanted != "never":
+            self._ensemble.suggest(epsilon=gate.epsilon)
+
     def _check(self, gate: Gate) -> GateResult:
-        ruling = judge(gate, self._scores(gate))
+        ruling = judge(gate, self._ensemble.scores(gate))
+        undecided = self._ensemble.undecided(gate.epsilon)
+        self._ensemble.record(gate.epsilon)
         result = GateResult(
             self._ensemble.key,
             self._item.nodeid,
@@ -69,30 +82,15 @@ class EnsembleGate:
             ruling.subject,
             ruling.score.low,
             ruling.score.high,
-            self._ensemble.undecided(gate.epsilon),
+            undecided,
+            UNASKED in undecided,
         )
         self._session.entries.append(result)
         if ruling.verdict is not Verdict.PASS:
-            self._ensemble.show(self._worst_pair(ruling), gate.epsilon)
-        wanted = self._session.settings.suggest
-        if wanted == "always" or (wanted == "failing" and ruling.verdict is Verdict.FAIL):
-            self._ensemble.suggest(epsilon=gate.epsilon)
+            pair = worst_pair(Document.of(self._session.entries), result)
+            assert pair is not None
+            self._ensemble.show(pair, gate.epsilon)
         return result
-
-    def _scores(self, gate: Gate) -> Mapping[str, Interval]:
-        if gate.metric == "min_uniqueness":
-            return self._ensemble.uniqueness(epsilon=gate.epsilon)
-        scores = self._ensemble.mutual_error(epsilon=gate.epsilon)
-        return {"~".join(pair): score for pair, score in scores.items()}
-
-    def _worst_pair(self, ruling: Ruling) -> tuple[str, str]:
-        scores = self._ensemble.mutual_error(epsilon=ruling.gate.epsilon)
-        own = {
-            pair: score
-            for pair, score in scores.items()
-            if ruling.subject in pair or ruling.subject == "~".join(pair)
-        }
-        return max(own, key=lambda pair: (own[pair].high, own[pair].low))
 
     def _rerun(self) -> str:
         """The command that runs this test again from where pytest was called."""

@@ -37,6 +37,7 @@ class Setting:
         several: the option can be repeated; the ini takes several words, the environment separates them
             like PATH.
         ini_only: a default for markers.
+        flag: the option takes no value and means "true".
     """
 
     name: str
@@ -47,11 +48,12 @@ class Setting:
     check: Callable[[Any], None] | None = None
     several: bool = False
     ini_only: bool = False
+    flag: bool = False
 
     @property
     def option(self) -> str:
         """Its name on the command line."""
-        return f"--ensemble-{self.name}"
+        return f"--ensemble-{self.name.replace('_', '-')}"
 
     @property
     def ini(self) -> str:
@@ -81,7 +83,9 @@ class Settings:
     jobs: int
     suggest: Literal["failing", "always", "never"]
     inconclusive: Literal["fail", "warn"]
+    fail_fast: bool
     report: tuple[Path, ...]
+    audit: int
     points: int | Literal["all"]
     bounds: tuple[float, float] | None
     epsilon: tuple[float, ...] | None
@@ -124,6 +128,20 @@ def _jobs(text: str, folder: Path) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise ValueError("is not a number of processes. Valid: a whole number >= 1, or 'auto'.")
     return int(text)
+
+
+def _count(text: str, folder: Path) -> int:
+    if not text.isdecimal():
+        raise ValueError("is not a number of queries. Valid: a whole number >= 0.")
+    return int(text)
+
+
+def _flag(text: str, folder: Path) -> bool:
+    if text.lower() in ("true", "yes", "on", "1"):
+        return True
+    if text.lower() in ("false", "no", "off", "0"):
+        return False
+    raise ValueError("is neither yes nor no. Valid: true, false.")
 
 
 def _report(text: str, folder: Path) -> Path:
@@ -234,12 +252,28 @@ SETTINGS = (
         metavar="fail|warn",
     ),
     Setting(
+        "fail_fast",
+        "Stop solving for a test's gates as soon as the verdicts of all of them are certain; scores are "
+        "partial then, and swaps are suggested with --ensemble-suggest=always only.",
+        _flag,
+        False,
+        flag=True,
+    ),
+    Setting(
         "report",
         f"Write what was found to this file; repeatable. Suffixes: {', '.join(FORMATS)}.",
         _report,
         (),
         metavar="PATH",
         several=True,
+    ),
+    Setting(
+        "audit",
+        "Decided queries, chosen at random, that other engines answer again at the end: so many of each pool "
+        "and its points (default: 0). If one contradicts the first answer, the run fails.",
+        _count,
+        0,
+        metavar="N",
     ),
     Setting(
         "points", "Agreement points of ensembles that don't say (default: 200).", _points, 200, ini_only=True
@@ -260,13 +294,17 @@ def add_options(parser: pytest.Parser) -> None:
     for setting in SETTINGS:
         where = "" if setting.ini_only else f" Also {setting.variable} and {setting.ini} in the ini."
         if not setting.ini_only:
+            how: dict[str, Any] = {"action": "store", "metavar": setting.metavar}
+            if setting.several:
+                how["action"] = "append"
+            if setting.flag:
+                how = {"action": "store_const", "const": "true"}
             group.addoption(
                 setting.option,
                 dest=setting.ini,
-                action="append" if setting.several else "store",
                 default=None,
-                metavar=setting.metavar,
                 help=setting.help.replace("%", "%%") + where,
+                **how,
             )
         kind: Literal["args", "string"] = "args" if setting.several or setting.name in _WORDS else "string"
         parser.addini(setting.ini, setting.help, type=kind, default=None)

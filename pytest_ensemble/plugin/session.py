@@ -15,8 +15,10 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from pytest_ensemble.analysis.analysis import Analysis
+from pytest_ensemble.analysis.audit import Contradiction
 from pytest_ensemble.analysis.points import Data, Points, agreement_points, load_data, read_data
 from pytest_ensemble.errors import DataError, EnsembleError, ModelError
 from pytest_ensemble.networks.model import Model
@@ -26,6 +28,7 @@ from pytest_ensemble.plugin.options import SETTINGS, Settings
 from pytest_ensemble.plugin.state import STATE
 from pytest_ensemble.queries.answer import Outcome
 from pytest_ensemble.queries.ball import read_bounds
+from pytest_ensemble.report.audit import AuditResult, ContradictionEntry
 from pytest_ensemble.report.document import Entry, Queries
 
 __all__ = ["Session", "Subject", "digest", "plain_bounds", "plain_failures", "session_of"]
@@ -76,12 +79,14 @@ class Session:
         root: where relative paths that fixtures give start.
         entries: of the report; tests add theirs.
         spent: seconds of solving.
+        audited: what `audit` found.
     """
 
     settings: Settings
     root: Path
     entries: list[Entry]
     spent: float = 0.0
+    audited: AuditResult = field(default_factory=AuditResult)
     _kept: dict[type, tuple[Any, Any]] = field(default_factory=dict)
     _made: dict[Hashable, Any] = field(default_factory=dict)
     _digests: WeakKeyDictionary[Any, str] = field(default_factory=WeakKeyDictionary)
@@ -251,10 +256,46 @@ class Session:
     def _analyses(self) -> Iterator[Analysis]:
         return (value.analysis for value in self._made.values() if isinstance(value, Subject))
 
+    def audit(self, count: int) -> None:
+        """Have other engines answer again so many decided queries of each analysis."""
+        for analysis in self._analyses():
+            with self.solving(analysis):
+                found = analysis.audit(count)
+            entries = tuple(_contradiction(analysis, one) for one in found.contradictions)
+            self.audited += AuditResult(found.asked, found.agreed, found.undecided, entries)
+
     def close(self) -> None:
         """End the solver processes."""
         for analysis in self._analyses():
             analysis.close()
+
+
+def _contradiction(analysis: Analysis, one: Contradiction) -> ContradictionEntry:
+    a, b = one.query.models
+    points, bounds = analysis.points, plain_bounds(analysis.bounds, analysis.pool)
+    witness = one.answer.witness if one.second.witness is None else one.second.witness
+    return ContradictionEntry(
+        one.pair,
+        (a.sha256, b.sha256),
+        (str(a.path or a.name), str(b.path or b.name)),
+        one.point,
+        int(points.indices[one.point]),
+        points.data.source,
+        _numbers(one.query.ball.center),
+        one.query.label,
+        one.query.ball.epsilon,
+        None if bounds is None else (bounds[0], bounds[1]),
+        one.answer.engine,
+        str(one.answer.outcome),
+        one.second.engine,
+        str(one.second.outcome),
+        None if witness is None else _numbers(witness),
+    )
+
+
+def _numbers(x: NDArray[np.float32]) -> tuple[float, ...]:
+    """The shortest numbers that float32 reads as these."""
+    return tuple(float(str(value)) for value in x.reshape(-1))
 
 
 def plain_bounds(bounds: Any, pool: Pool) -> list[Any] | None:

@@ -13,6 +13,7 @@ import pytest
 from pytest_ensemble.analysis.gates import Verdict
 from pytest_ensemble.plugin.markers import Marks
 from pytest_ensemble.plugin.options import Settings
+from pytest_ensemble.report.audit import AuditResult
 from pytest_ensemble.report.document import Document, Entry, GateResult, Queries
 
 if TYPE_CHECKING:
@@ -62,9 +63,11 @@ class State:
         gates = {_identity(gate): gate for gate in unchecked} | checked
         others = [entry for entry in found if not isinstance(entry, GateResult)]
         queries = sum((part.queries for part in self.workers.values()), Queries())
+        audit = sum((part.audit for part in self.workers.values()), AuditResult())
         if self.session is not None:
             queries += self.session.queries()
-        return Document.of([*others, *gates.values()], queries, versions())
+            audit += self.session.audited
+        return Document.of([*others, *gates.values()], queries, versions(), audit)
 
 
 def _identity(gate: GateResult) -> tuple[str, str, float, float]:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from pytest_ensemble.analysis.gates import Verdict
 from pytest_ensemble.plugin.state import State
+from pytest_ensemble.report.audit import audit_line, contradiction_lines
 from pytest_ensemble.report.terminal import gate_line, queries_line, swap_lines
 
-__all__ = ["summary_lines"]
+__all__ = ["audit_lines", "summary_lines"]
 
 Markup = dict[str, bool]
 _COLOURS: dict[Verdict, Markup] = {
@@ -36,6 +37,8 @@ def summary_lines(state: State, exitstatus: int, *, quiet: bool) -> Iterator[tup
         )
     if not quiet and found.queries.total:
         yield queries_line(found.queries), {}
+    if found.audit.contradictions or (found.audit.asked and not quiet):
+        yield audit_line(found.audit), {"red": True} if found.audit.contradictions else {}
     if not used and exitstatus in (0, 1, 5) and state.settings.sources.get("pool") == "--ensemble-pool":
         yield (
             "--ensemble-pool is given, but no selected test declares a gate. Mark one with "
@@ -48,3 +51,15 @@ def summary_lines(state: State, exitstatus: int, *, quiet: bool) -> Iterator[tup
             yield f"report: {path}", {}
     for failed in state.failed_reports:
         yield f"report: {failed}", {"red": True}
+
+
+def audit_lines(state: State) -> Iterator[str]:
+    """Every query on which an audit contradicts the first answer, and how to ask it again."""
+    found = state.document().audit.contradictions
+    if not found:
+        return
+    yield "At least one engine is wrong: please report it with the models and the data. To ask again:"
+    yield "    import numpy as np"
+    yield "    from pytest_ensemble import decide"
+    for entry in found:
+        yield from contradiction_lines(entry)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
+from pytest_ensemble.analysis.analysis import UNASKED
+from pytest_ensemble.analysis.gates import Gate, certain, scores_of
 from pytest_ensemble.analysis.points import Points
 from pytest_ensemble.analysis.scores import Interval, Pair, Tally, pairs_of, uniqueness
 from pytest_ensemble.analysis.selection import Swap
@@ -46,7 +48,7 @@ class EnsembleUnderTest:
         self.epsilons = tuple(epsilons)
         self.key = digest([subject.key, self.members])[:12]
         self._entries = session.entries
-        self._tallied: set[float] = set()
+        self._tallied: dict[float, dict[Pair, Tally]] = {}  # as they are in the report
         self._describe(subject, test)
 
     @property
@@ -90,19 +92,32 @@ class EnsembleUnderTest:
 
     # --- for gates --------------------------------------------------------------------------------
 
-    def solve(self, epsilons: Iterable[float]) -> None:
-        """Answer all queries at these radii in one go, so that the engine can share work."""
+    def solve(self, gates: Sequence[Gate]) -> None:
+        """Answer all queries of the gates in one go, so that the engine can share work.
+
+        With --ensemble-fail-fast only until their verdicts are certain.
+        """
+        fast = self._session.settings.fail_fast
         with self._session.solving(self._analysis):
-            self._analysis.solve(self.members, sorted(set(epsilons)))
+            self._analysis.solve(
+                self.members,
+                sorted({gate.epsilon for gate in gates}),
+                (lambda: certain(gates, self.scores)) if fast else None,
+            )
+
+    def scores(self, gate: Gate) -> dict[str, Interval]:
+        """The scores that a gate judges, by subject; what was not asked counts as unknown."""
+        return scores_of(gate, self.members, self._known(gate.epsilon))
 
     def undecided(self, epsilon: float) -> dict[str, int]:
-        """How many queries at this radius are undecided, by reason."""
-        reasons: Counter[str] = Counter()
-        for pair, tally in self._tallies(epsilon).items():
-            for point in range(len(self.points)) if tally.unknown else ():
-                if self._analysis.bracket(pair, point).outcome(epsilon) is Outcome.UNKNOWN:
-                    reasons[self.answer(pair, point, epsilon).reason or "disagreement"] += 1
+        """How many queries at this radius are undecided, by reason; asks nothing."""
+        open_ones = [pair for pair, tally in self._known(epsilon).items() if tally.unknown]
+        reasons = sum((self._analysis.undecided(pair, epsilon) for pair in open_ones), Counter[str]())
         return dict(sorted(reasons.items()))
+
+    def record(self, epsilon: float) -> None:
+        """Put all scores at this radius into the report, as they are known; asks nothing."""
+        self._record(float(epsilon), self._known(epsilon))
 
     def show(self, pair: Pair, epsilon: float) -> None:
         """Put an input on which both err into the report: the one nearest to its point."""
@@ -141,11 +156,11 @@ class EnsembleUnderTest:
         radius = self._one(epsilon)
         with self._session.solving(self._analysis):
             tallies = self._analysis.tallies(epsilon=radius, members=self.members)
-        radius = float(radius)
-        if radius not in self._tallied:
-            self._tallied.add(radius)
-            self._record(radius, tallies)
+        self._record(float(radius), tallies)
         return tallies
+
+    def _known(self, epsilon: float) -> dict[Pair, Tally]:
+        return self._analysis.tallies(epsilon=epsilon, members=self.members, ask=False)
 
     def _uniqueness(self, tallies: dict[Pair, Tally]) -> dict[str, Interval]:
         return {
@@ -154,16 +169,32 @@ class EnsembleUnderTest:
         }
 
     def _record(self, epsilon: float, tallies: dict[Pair, Tally]) -> None:
+        if self._tallied.get(epsilon) == tallies:
+            return
+        self._tallied[epsilon] = tallies
+        unasked = {
+            pair: self._analysis.undecided(pair, epsilon)[UNASKED] if tally.unknown else 0
+            for pair, tally in tallies.items()
+        }
         for pair in pairs_of(self.members):
             tally = tallies[pair]
             score = tally.mutual_error
             self._entries.append(
                 document.MutualError(
-                    self.key, epsilon, pair, score.low, score.high, tally.sat, tally.unsat, tally.unknown
+                    self.key,
+                    epsilon,
+                    pair,
+                    score.low,
+                    score.high,
+                    tally.sat,
+                    tally.unsat,
+                    tally.unknown,
+                    unasked[pair],
                 )
             )
         for name, score in self._uniqueness(tallies).items():
-            self._entries.append(document.Uniqueness(self.key, epsilon, name, score.low, score.high))
+            own = sum(count for pair, count in unasked.items() if name in pair)
+            self._entries.append(document.Uniqueness(self.key, epsilon, name, score.low, score.high, own))
 
     def _describe(self, subject: Subject, test: str) -> None:
         """Put the ensemble, its pool and points into the report."""

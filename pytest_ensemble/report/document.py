@@ -15,14 +15,18 @@ be read as they are. Scores are intervals `low .. high`: the ends differ where q
     points        [{ensemble, count, label, indices, sha256}]  indices: rows of the labelled data;
                   label: null for points of any label
     epsilons      [number]  all radii that scores were asked for
-    mutual_error  [{ensemble, epsilon, pair: [a, b], low, high, sat, unsat, unknown}]  numbers of points
-    uniqueness    [{ensemble, epsilon, member, low, high}]
-    gates         [{ensemble, test, metric, epsilon, threshold, verdict, subject, low, high, undecided}]
+    mutual_error  [{ensemble, epsilon, pair: [a, b], low, high, sat, unsat, unknown, unasked}]  numbers of
+                  points; unasked: those of the unknown that no engine was asked about (--ensemble-fail-fast)
+    uniqueness    [{ensemble, epsilon, member, low, high, unasked}]  unasked: queries of its pairs
+    gates         [{ensemble, test, metric, epsilon, threshold, verdict, subject, low, high, undecided,
+                  partial}]
                   metric: "min_uniqueness" or "max_mutual_error"; verdict: "pass", "fail" or
                   "inconclusive"; subject: the worst member "a" or pair "a~b" with its score; undecided:
-                  number of undecided queries by reason. A gate that was declared and never checked (test
-                  skipped, or its process crashed) is inconclusive between 0 and 1, its subject and
-                  ensemble are null.
+                  number of undecided queries by reason, "not asked" among them; partial: true if the
+                  verdict was certain before all was asked (--ensemble-fail-fast): low .. high is wider than
+                  it would be, the verdict is the same. The lists may know more, from other tests. A gate
+                  that was declared and never checked (test skipped, or its process crashed) is inconclusive
+                  between 0 and 1, its subject and ensemble are null.
     suggestions   [{ensemble, epsilon, out, in, uniqueness_before, uniqueness_after, accuracy_before,
                   accuracy_after}]  swaps in the order to make them; uniqueness: {low, high}
     examples      [{ensemble, epsilon, pair, point, row, label, says, distance}]  inputs on which both of a
@@ -30,6 +34,9 @@ be read as they are. Scores are intervals `low .. high`: the ends differ where q
                   says: the label that each gives it, as onnxruntime computes it; distance: from the point
     queries       {total, sat, unsat, unknown: {reason: number}, by_engine: {engine: number}, seconds}
                   that were given to an engine, each once
+    audit         {asked, agreed, undecided, contradictions}  decided queries that others answered again
+                  contradictions: [{pair, sha256, models, point, row, data, x, label, epsilon, bounds, engine,
+                  outcome, second_engine, second_outcome, witness}]  with all it takes to ask both once more
     versions      {package: version}
 """
 
@@ -42,6 +49,7 @@ from typing import Any
 
 from pytest_ensemble.analysis.gates import Metric, Verdict
 from pytest_ensemble.analysis.scores import Interval
+from pytest_ensemble.report.audit import AuditResult
 
 __all__ = [
     "SCHEMA",
@@ -115,6 +123,7 @@ class MutualError:
     sat: int
     unsat: int
     unknown: int
+    unasked: int = 0
 
     @property
     def score(self) -> Interval:
@@ -131,6 +140,7 @@ class Uniqueness:
     member: str
     low: float
     high: float
+    unasked: int = 0
 
     @property
     def score(self) -> Interval:
@@ -152,6 +162,7 @@ class GateResult:
     low: float
     high: float
     undecided: Mapping[str, int] = field(default_factory=dict)
+    partial: bool = False
 
     @property
     def score(self) -> Interval:
@@ -230,6 +241,7 @@ class Document:
     examples: tuple[Example, ...] = ()
     queries: Queries = Queries()
     versions: Mapping[str, str] = field(default_factory=dict)
+    audit: AuditResult = field(default_factory=AuditResult)
 
     @property
     def epsilons(self) -> tuple[float, ...]:
@@ -259,20 +271,33 @@ class Document:
         entries: Iterable[Entry],
         queries: Queries | None = None,
         versions: Mapping[str, str] | None = None,
+        audit: AuditResult | None = None,
     ) -> Document:
-        """A document of these entries; the later of two with one key counts, tests of ensembles add up."""
+        """A document of these entries; the later of two with one key counts, tests of ensembles add up.
+
+        But of two scores that of which less was left unasked.
+        """
         merged: dict[tuple[Any, ...], Entry] = {}
         for entry in entries:
             key = (type(entry), *(getattr(entry, name) for name in _IDENTITY[type(entry)]))
             if isinstance(entry, Ensemble) and isinstance(known := merged.get(key), Ensemble):
                 tests = tuple(sorted({*known.tests, *entry.tests}))
                 entry = dataclasses.replace(entry, tests=tests)
+            if isinstance(entry, (MutualError, Uniqueness)):
+                known_score = merged.get(key)
+                if isinstance(known_score, type(entry)) and known_score.unasked < entry.unasked:
+                    continue
             merged[key] = entry
         lists = {
             name: tuple(entry for entry in merged.values() if isinstance(entry, kind))
             for name, kind in _LISTS.items()
         }
-        return cls(**lists, queries=queries or Queries(), versions=versions or {})  # type: ignore[arg-type]
+        return cls(
+            **lists,  # type: ignore[arg-type]
+            queries=queries or Queries(),
+            versions=versions or {},
+            audit=audit or AuditResult(),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object of the documented schema."""
@@ -284,6 +309,7 @@ class Document:
             "epsilons": list(self.epsilons),
             **lists,
             "queries": _plain(self.queries),
+            "audit": self.audit.to_json(),
             "versions": dict(self.versions),
         }
 
@@ -297,7 +323,8 @@ class Document:
         if value.get("schema") != SCHEMA:
             raise ValueError(f"A report of schema {SCHEMA!r} is needed; this is {value.get('schema')!r}.")
         entries = [_read(kind, entry) for name, kind in _LISTS.items() for entry in value[name]]
-        return cls.of(entries, _read(Queries, value["queries"]), value["versions"])
+        audit = AuditResult.from_json(value["audit"]) if "audit" in value else None
+        return cls.of(entries, _read(Queries, value["queries"]), value["versions"], audit)
 
 
 _LISTS: dict[str, type[Entry]] = {
@@ -336,9 +363,11 @@ def _plain(value: Any) -> Any:
 
 
 def _read(kind: type[Any], value: Mapping[str, Any]) -> Any:
-    """An instance of the dataclass; unknown fields are left out."""
+    """An instance of the dataclass; unknown fields are left out, and those that came later may be missing."""
     given: dict[str, Any] = {}
     for name in (part.name for part in dataclasses.fields(kind)):
+        if name in ("unasked", "partial") and name not in value:
+            continue
         part = value[_AS_JSON.get(name, name)]
         if name == "verdict":
             part = Verdict(part)

@@ -13,7 +13,7 @@ from pytest_ensemble.analysis.gates import Gate, Verdict
 from pytest_ensemble.analysis.scores import Interval
 from pytest_ensemble.report.document import Document, GateResult, MutualError, Queries
 
-__all__ = ["failure", "gate_line", "queries_line", "severity", "swap_lines"]
+__all__ = ["failure", "gate_line", "queries_line", "severity", "swap_lines", "worst_pair"]
 
 WIDTH = 100
 _KEY = 17  # column where values start, within a block
@@ -84,12 +84,16 @@ def _headline(document: Document, gate: GateResult) -> str:
         entry = next(entry for entry in document.pairs(gate).values() if "~".join(entry.pair) == gate.subject)
         return f"{line} ({entry.sat} of {_total(entry)} points)"
     partners = _partners(document, gate)
-    name, worst = max(partners.items(), key=lambda item: (item[1].high, item[1].low))
+    name, worst = max(partners.items(), key=lambda item: _error(gate, item[1]))
     return f"{line} (worst pair {gate.subject}~{name}, mutual error {worst})"
 
 
 def _block(document: Document, gate: GateResult) -> Iterator[str]:
     yield from _table(document, gate)
+    if gate.partial:
+        pairs = document.pairs(gate).values()
+        unasked, total = sum(entry.unasked for entry in pairs), sum(map(_total, pairs))
+        yield f"  stopped early: {unasked} of {total} queries were not asked (--ensemble-fail-fast)"
     yield ""
     if gate.metric == "min_uniqueness" and gate.subject is not None:
         partners = _partners(document, gate)
@@ -99,7 +103,7 @@ def _block(document: Document, gate: GateResult) -> Iterator[str]:
             texts.append(f"... and {len(partners) - len(shown)} less")
         yield from _wrap(f"{gate.subject} errs with", texts)
     for example in document.examples:
-        if (example.ensemble, example.epsilon) == (gate.ensemble, gate.epsilon) and _worst_pair(
+        if (example.ensemble, example.epsilon) == (gate.ensemble, gate.epsilon) and worst_pair(
             document, gate
         ) == example.pair:
             says = ", ".join(f"{name} says {label}" for name, label in example.says.items())
@@ -116,8 +120,10 @@ def _suggestion(document: Document, gate: GateResult, suggested: bool) -> Iterat
         for k, text in enumerate(swaps):
             name = "" if k else "suggestion"
             yield from [_line(name, text)] if len(text) <= ROOM else _wrap(name, text.split("; "), "; ")
-    elif suggested and gate.verdict is Verdict.FAIL:
+    elif suggested and gate.verdict is Verdict.FAIL and not gate.partial:
         yield _line("suggestion", _no_swap(document, gate))
+    elif suggested and gate.verdict is Verdict.FAIL:
+        yield _line("suggestion", "not looked for; add --ensemble-suggest=always")
 
 
 def swap_lines(document: Document, gate: GateResult) -> Iterator[str]:
@@ -218,13 +224,19 @@ def _partners(document: Document, gate: GateResult) -> dict[str, Interval]:
     return {name: scores[name] for name in ensemble.members if name in scores}
 
 
-def _worst_pair(document: Document, gate: GateResult) -> tuple[str, str] | None:
+def worst_pair(document: Document, gate: GateResult) -> tuple[str, str] | None:
+    """Who errs most together, of the gate's subject and the others."""
     own = [
         entry
         for entry in document.pairs(gate).values()
         if gate.subject in entry.pair or gate.subject == "~".join(entry.pair)
     ]
-    return max(own, key=lambda entry: (entry.high, entry.low)).pair if own else None
+    return max(own, key=lambda entry: _error(gate, entry.score)).pair if own else None
+
+
+def _error(gate: GateResult, score: Interval) -> tuple[float, float]:
+    """Sorts mutual errors; those that are known count first where most were not asked."""
+    return (score.low, score.high) if gate.partial else (score.high, score.low)
 
 
 # --- summary --------------------------------------------------------------------------------------
@@ -243,7 +255,8 @@ def gate_line(gate: GateResult) -> str:
             f"{sign} {show(gate.threshold)}"
         )
     verdict = "FAIL" if gate.verdict is Verdict.FAIL else gate.verdict.value
-    return f"{verdict:<12}  {gate.test}  {found}"
+    partial = " (partial: stopped early)" if gate.partial else ""
+    return f"{verdict:<12}  {gate.test}  {found}{partial}"
 
 
 def queries_line(queries: Queries) -> str:

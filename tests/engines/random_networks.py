@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from pytest_ensemble.networks.model import Model
 from pytest_ensemble.queries.ball import Ball
 from pytest_ensemble.queries.query import Query
+from tests.networks.graphs import Graph
 
 KINDS = ("gaussian", "integer", "dead", "near_constant", "residual", "linear", "scaled")
 
@@ -86,6 +87,60 @@ def tiny_query(rng: np.random.Generator, *, members: int | None = None, relus: i
     label = int(models[0].predict(center[None])[0]) if rng.random() < 0.8 else 0
     bounds = (np.full(inputs, -1.0), np.full(inputs, 1.0)) if rng.random() < 0.3 else None
     return Query(tuple(models), Ball(center, epsilon, bounds), label)
+
+
+ARCHITECTURES = ("deep", "residual", "convolutional", "convolutional residual")
+
+
+def tiny_architecture(rng: np.random.Generator, kind: str, *, classes: int = 3, name: str = "tiny") -> Model:
+    """A network of 6 inputs, as one picture of 2 x 3, with at most 6 ReLUs.
+
+    "deep": three hidden layers; "residual": `x + W relu(V x)`, a ReLU on the sum, and a dense layer;
+    "convolutional": a 2 x 2 convolution with ReLUs, average pooling, dense; "convolutional residual": a
+    padded convolution added to the picture before its ReLUs.
+    """
+    graph = Graph(("n", 1, 2, 3))
+
+    def dense(value: str, fan_in: int, fan_out: int) -> str:
+        weight = rng.normal(size=(fan_in, fan_out)) * np.sqrt(2 / fan_in)
+        out: str = graph("Gemm", value, weight, rng.normal(size=fan_out) / 4)
+        return out
+
+    def convolve(channels: int, size: int, **attributes: object) -> str:
+        weight = rng.normal(size=(channels, 1, size, size)) / size
+        out: str = graph("Conv", graph.x, weight, rng.normal(size=channels) / 4, **attributes)
+        return out
+
+    if kind == "deep":
+        value = graph("Flatten", graph.x)
+        for fan_in, fan_out in pairwise((6, 2, 2, 2)):
+            value = graph("Relu", dense(value, fan_in, fan_out))
+        size = 2
+    elif kind == "residual":
+        value, size = dense(graph("Flatten", graph.x), 6, 2), 2
+        value = graph("Relu", graph("Add", value, dense(graph("Relu", dense(value, 2, 2)), 2, 2)))
+    elif kind == "convolutional":
+        value = graph("Relu", convolve(2, 2))
+        value, size = graph("Flatten", graph("AveragePool", value, kernel_shape=[1, 2])), 2
+    else:
+        value = graph("Add", graph.x, convolve(1, 3, pads=[1, 1, 1, 1]))
+        value, size = graph("Flatten", graph("Relu", value)), 6
+    return graph.model(dense(value, size, classes), name=name)
+
+
+def architecture_query(rng: np.random.Generator) -> Query:
+    """A pair of these, of any two kinds, moved by `shifted` so that an error is about as likely as not."""
+    kinds = [str(kind) for kind in rng.choice(ARCHITECTURES, size=2)]
+    models = [tiny_architecture(rng, kind, name=f"m{k}") for k, kind in enumerate(kinds)]
+    center = rng.uniform(-1, 1, size=6).astype(np.float32)
+    epsilon = float(rng.choice([0.02, 0.1, 0.3]))
+    label = int(rng.integers(3))
+    moved = []
+    for model in models:
+        corners = center + epsilon * rng.choice([-1, 1], size=(32, 6))
+        highest = float(model.network.margins(label).evaluate(corners).max())
+        moved.append(shifted(model, label, rng.normal() * epsilon / 4 - highest))
+    return Query(tuple(moved), Ball(center, epsilon), label)
 
 
 def _weights(

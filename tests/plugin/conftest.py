@@ -37,6 +37,8 @@ class Repo:
             "SUGGEST",
             "INCONCLUSIVE",
             "REPORT",
+            "AUDIT",
+            "FAIL_FAST",
         ):
             monkeypatch.delenv(f"PYTEST_ENSEMBLE_{name}", raising=False)
 

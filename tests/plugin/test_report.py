@@ -32,6 +32,7 @@ def test_all_fields_of_the_schema(failing):
         "suggestions",
         "examples",
         "queries",
+        "audit",
         "versions",
     ]
     assert failing["schema"] == "pytest-ensemble/1"
@@ -57,9 +58,11 @@ def test_all_fields_of_the_schema(failing):
         "sat": 8,
         "unsat": 12,
         "unknown": 0,
+        "unasked": 0,
     } in failing["mutual_error"]
     assert len(failing["mutual_error"]) == 2 * 6
-    assert {"ensemble": key, "epsilon": 0.1, "member": "m2", "low": 0.8, "high": 0.8} in failing["uniqueness"]
+    score = {"ensemble": key, "epsilon": 0.1, "member": "m2", "low": 0.8, "high": 0.8, "unasked": 0}
+    assert score in failing["uniqueness"]
     assert len(failing["uniqueness"]) == 2 * 4
     assert failing["gates"] == [
         {
@@ -73,6 +76,7 @@ def test_all_fields_of_the_schema(failing):
             "low": score,
             "high": score,
             "undecided": {},
+            "partial": False,
         }
         for epsilon, verdict, subject, score in ((0.01, "pass", "m1", 1.0), (0.1, "fail", "m2", 0.8))
     ]

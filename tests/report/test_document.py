@@ -37,6 +37,21 @@ def test_unknown_fields_are_left_out():
     assert Document.from_json(value) == document()
 
 
+def test_reports_from_before_fail_fast_can_be_read():
+    value = document().to_json()
+    for entry in (*value["mutual_error"], *value["uniqueness"]):
+        del entry["unasked"]
+    del value["gates"][0]["partial"]
+    assert Document.from_json(value) == document()
+
+
+def test_of_two_scores_that_with_less_unasked_counts():
+    whole = MutualError("e", 0.1, ("a", "b"), 0.1, 0.1, 1, 9, 0)
+    partial = replace(whole, high=0.5, unsat=5, unknown=4, unasked=4)
+    for entries in ([whole, partial], [partial, whole]):
+        assert Document.of(entries).mutual_error == (whole,)
+
+
 def test_epsilons_are_all_that_were_asked():
     entries = [MutualError("e", epsilon, ("a", "b"), 0, 0, 0, 1, 0) for epsilon in (0.2, 0.1, 0.2)]
     assert Document.of([*entries, replace(GATE, epsilon=0.3)]).epsilons == (0.1, 0.2, 0.3)
