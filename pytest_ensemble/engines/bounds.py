@@ -354,9 +354,9 @@ def exact_values(chains: Chains, boxes: Boxes, rows: Rows) -> Float:
 
     `chains` and `boxes` are float64 ones; the multipliers of `rows` are taken as exact numbers. The value is
     a sum of products whose absolute values add up to at most `magnitude`, each of which goes through fewer
-    than `terms` roundings, so it is off by at most gamma * magnitude with gamma = terms * u / (1 - terms * u),
-    u = 2^-53 (Higham 2002, section 3.1). Coefficients that are off by rounding may pick the wrong one of two
-    lines; that costs as much again. Twice that for the rounding of this estimate itself.
+    than `terms` roundings, so it is off by at most gamma * magnitude with u = 2^-53 and
+    gamma = terms * u / (1 - terms * u) (Higham 2002, section 3.1). Coefficients that are off by rounding may
+    pick the wrong one of two lines; that costs as much again. Twice that for the rounding of this estimate.
     """
     parts = [
         _exact_slab(chains, boxes, rows.take(slice(start, start + _SLAB)))

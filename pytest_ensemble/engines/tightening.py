@@ -8,8 +8,8 @@ duality; a knapsack)
 
 of which any lambda gives a valid bound. This is bound tightening by the output constraint (OBBT with one
 row; INVPROP, Kotha et al. 2023; reduced-cost fixing in MILP). Near the decision, where L(x) >= 0 leaves a
-corner of the box, it fixes most ReLUs at once. In the first layer z(x) is the pre-activation itself, in deeper
-ones its CROWN bound under the row's present bounds, which branching below it has narrowed.
+corner of the box, it fixes most ReLUs at once. In the first layer z(x) is the pre-activation itself, in
+deeper ones its CROWN bound under the row's present bounds, which branching below it has narrowed.
 """
 
 from __future__ import annotations
@@ -144,8 +144,8 @@ def _up(values: Float) -> NDArray[np.float32]:
 class _Affine(NamedTuple):
     """Upper bounds of z, then of -z, of C neurons over the box: `level + slope . u`, u in [-1, 1]^n.
 
-    slope: float32 (R, 2C, n); level: float64 (R, 2C); rounding: (R, 2C), the absolute values that were rounded
-    to float32 on the way to the slope, added up.
+    slope: float32 (R, 2C, n); level: float64 (R, 2C); rounding: (R, 2C), the absolute values that were
+    rounded to float32 on the way to the slope, added up.
     """
 
     slope: Array
