@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from pytest_ensemble.engines.attack import climb
 from pytest_ensemble.engines.chains import Array, Boxes, Chains, Frame, Index, groups_of
 from pytest_ensemble.engines.preactivations import hidden_bounds
 from pytest_ensemble.networks.model import Model
+from pytest_ensemble.networks.network import Network
 from pytest_ensemble.queries.ball import Ball
 from pytest_ensemble.queries.query import Query
 from pytest_ensemble.queries.replay import errs, margins
@@ -112,11 +113,14 @@ class Board:
     @cached_property
     def everyone(self) -> Frame:
         """All networks as one team; box number `level * P + point`."""
-        exact = Chains([[model.network for model in self.models]])
-        fast = exact.cast(np.float32)
+        exact, fast = _layout(self._networks, None)
         boxes = [ball.box for balls in self.balls for ball in balls]
         low, high = (np.stack(sides) for sides in zip(*boxes, strict=True))
         return Frame(fast, fast.boxes(low, high), exact, exact.boxes(low, high))
+
+    @property
+    def _networks(self) -> tuple[Network, ...]:
+        return tuple(model.network for model in self.models)
 
     def box(self, point: Index, level: Index) -> Index:
         """Numbers of boxes."""
@@ -153,10 +157,8 @@ class Board:
 
     def _squad(self, numbers: list[int], teams: list[tuple[int, ...]]) -> Squad:
         everyone = self.everyone
-        columns = np.stack([everyone.exact.columns_of(team) for team in teams])
-        networks = [[self.models[index].network for index in team] for team in teams]
-        exact = Chains(networks, columns=columns)
-        frame = Frame(exact.cast(np.float32), everyone.fast_boxes, exact, everyone.exact_boxes)
+        exact, fast = _layout(self._networks, tuple(teams))
+        frame = Frame(fast, everyone.fast_boxes, exact, everyone.exact_boxes)
         return Squad(frame, np.array(teams), np.array(numbers))
 
     def bounds(self, squad: Squad, team: Index, box: Index, *, refine: bool = False) -> tuple[Array, Array]:
@@ -297,3 +299,20 @@ class Board:
             if fails[row, list(self.teams[self.team[cell]])].all():
                 self.found[cell] = level
                 self.witnesses[int(cell)] = x[row].copy()
+
+
+@lru_cache(maxsize=32)
+def _layout(
+    networks: tuple[Network, ...], teams: tuple[tuple[int, ...], ...] | None
+) -> tuple[Chains, Chains]:
+    """Chains of teams of these networks (None: all of them as one team), in float64 and in float32.
+
+    Boards of one pool share them.
+    """
+    if teams is None:
+        exact = Chains([networks])
+    else:
+        everyone, _ = _layout(networks, None)
+        columns = np.stack([everyone.columns_of(team) for team in teams])
+        exact = Chains([[networks[index] for index in team] for team in teams], columns=columns)
+    return exact, exact.cast(np.float32)

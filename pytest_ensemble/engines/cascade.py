@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from pytest_ensemble.engines.base import Budget, Engine
 from pytest_ensemble.engines.board import BOUNDARY, Board
@@ -16,7 +17,8 @@ from pytest_ensemble.queries.query import Query
 
 __all__ = ["Cascade"]
 
-_POINTS = 50  # whose queries are solved in one batch
+_POINTS = 50  # whose queries are solved in one batch; more if there are
+_PAIRS = 2500  # fewer pairs with them than this
 _NUMBERS = 1 << 23  # that a batch may hold of neurons times boxes
 _SHARE = 0.5  # of a query's seconds, before those who are asked afterwards get the rest
 _NAME = "native"
@@ -55,7 +57,7 @@ class Cascade:
         left: list[Query] = []
         own = budget if self._after is None else budget.part(_SHARE)
         # the matrices are small: threads over batches, not within one product
-        with threadpool_limits(1, user_api="blas"):
+        with _threads().limit(limits=1, user_api="blas"):
             for query, answer in self._solve_batches(_batches(queries, self._jobs), own):
                 if answer.reason == "timeout" and self._after is not None and not budget.spent():
                     left.append(query)
@@ -104,6 +106,12 @@ class Cascade:
                 yield query, Answer(Outcome.UNKNOWN, reason=reason, engine=_NAME)
 
 
+@lru_cache(maxsize=1)
+def _threads() -> ThreadpoolController:
+    """What limits the threads of matrix products; finding the libraries takes milliseconds."""
+    return ThreadpoolController()
+
+
 def _batches(queries: Sequence[Query], jobs: int) -> list[list[Query]]:
     """Queries that can share a board: some points at a time, as many as memory and jobs suggest."""
     points: dict[tuple[int, int, str, int], list[Query]] = {}
@@ -123,9 +131,10 @@ def _batches(queries: Sequence[Query], jobs: int) -> list[list[Query]]:
 
 
 def _batch_size(groups: list[list[Query]], jobs: int) -> int:
-    models = {model.sha256: model for query in groups[0] for model in query.models}
+    models = {model.sha256: model for group in groups for query in group for model in query.models}
     neurons = sum(layer.size for model in models.values() for layer in model.network.layers)
-    levels = len({query.ball.epsilon for query in groups[0]})
+    levels = len({query.ball.epsilon for group in groups for query in group})
     most = _NUMBERS // ((neurons + groups[0][0].models[0].input_size) * levels)
-    fair = _POINTS if jobs == 1 else -(-len(groups) // (3 * jobs))
-    return max(1, min(_POINTS, most, max(fair, 8)))
+    fair = len(groups) if jobs == 1 else -(-len(groups) // (3 * jobs))
+    pairs = max(len({query.models for query in group}) for group in groups)
+    return max(1, min(max(_POINTS, _PAIRS // pairs), most, max(fair, 8)))
