@@ -14,6 +14,7 @@ from pytest_ensemble.queries.replay import replays
 __all__ = ["ascend", "climb", "polish"]
 
 _STEPS = 24
+_SLAB = 512  # rows at a time: their inputs should stay in the cache
 _GENERATIONS, _PARENTS, _CHILDREN = 24, 16, 4096  # of `climb`
 
 
@@ -41,6 +42,24 @@ def ascend(
         (x, error): the best inputs, (B, n), and the least error of all networks there, (B,). Rows that err by
         more than rounding stop at once.
     """
+    best, score = start.copy(), np.full(len(start), -np.inf, start.dtype)
+    for first in range(0, len(start), _SLAB):
+        slab = slice(first, first + _SLAB)
+        rows = team[slab], start[slab], low[slab], high[slab], label[slab]
+        best[slab], score[slab] = _ascend_slab(chains, *rows, steps, reach)
+    return best, score
+
+
+def _ascend_slab(
+    chains: Chains,
+    team: Index,
+    start: Array,
+    low: Array,
+    high: Array,
+    label: Index,
+    steps: int,
+    reach: float,
+) -> tuple[Array, Array]:
     half = (high - low) / 2
     best, score = start.copy(), np.full(len(start), -np.inf, start.dtype)
     active, x = np.arange(len(start)), start.copy()
@@ -53,10 +72,13 @@ def ascend(
         go = least <= 1e-5 * (1 + np.abs(errors).max(axis=1))
         if step == steps or not go.any():
             break
-        if not go.all():
-            active, x, direction, half = active[go], x[go], direction[go], half[go]
-        x = x + (reach * 20.0**-progress) * np.copysign(half, direction)
-        np.clip(x, low[active], high[active], out=x)
+        if go.mean() < 0.9:
+            active, x, direction = active[go], x[go], direction[go]
+            half, low, high = half[go], low[go], high[go]
+        np.copysign(half, direction, out=direction)
+        direction *= reach * 20.0**-progress
+        x += direction
+        np.clip(x, low, high, out=x)
     return best, score
 
 

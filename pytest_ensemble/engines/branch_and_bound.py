@@ -25,11 +25,11 @@ from pytest_ensemble.engines.tightening import NEURONS, tighten
 
 __all__ = ["Attack", "BranchAndBound", "Offer"]
 
-_ROOT_STEPS = 30
+_ROOT_STEPS = 24
 _STEPS = 7  # of the optimiser for a child
 _BATCH = 384  # nodes branched at a time
-_ROOT_NEURONS = 32  # of a layer that are tightened before branching
-_ROUNDS = 3  # of tightening before branching
+_ROOT_NEURONS = 16  # of a layer that are tightened before branching
+_ROUNDS = 1  # of tightening before branching
 
 Offer = Callable[[Index, Array], NDArray[np.bool_]]
 Insist = Callable[[int, Array], NDArray[np.bool_]]

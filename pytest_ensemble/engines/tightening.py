@@ -26,8 +26,8 @@ from pytest_ensemble.networks.network import Float
 __all__ = ["tighten"]
 
 NEURONS = 10  # of a layer that are tightened in a row: those whose relaxations cost most
-_LAMBDAS = 3
-_NUMBERS = 1 << 17  # at a time: arrays of shape (rows, neurons, inputs) should stay in the cache
+_LAMBDAS = 2
+_NUMBERS = 1 << 18  # at a time: arrays of shape (rows, neurons, inputs) should stay in the cache
 
 
 def tighten(frame: Frame, rows: Rows, *, neurons: int = NEURONS) -> NDArray[np.bool_]:
