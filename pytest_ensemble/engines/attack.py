@@ -7,14 +7,13 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_ensemble.engines.chains import Array, Chains, Groups, Index, groups_of
+from pytest_ensemble.engines.chains import Array, Chains, Groups, Index, groups_of, slab_size
 from pytest_ensemble.queries.query import Query
 from pytest_ensemble.queries.replay import replays
 
 __all__ = ["ascend", "climb", "polish"]
 
 _STEPS = 24
-_SLAB = 512  # rows at a time: their inputs should stay in the cache
 _GENERATIONS, _PARENTS, _CHILDREN = 24, 16, 4096  # of `climb`
 
 
@@ -43,8 +42,9 @@ def ascend(
         more than rounding stop at once.
     """
     best, score = start.copy(), np.full(len(start), -np.inf, start.dtype)
-    for first in range(0, len(start), _SLAB):
-        slab = slice(first, first + _SLAB)
+    size = slab_size(team)
+    for first in range(0, len(start), size):
+        slab = slice(first, first + size)
         rows = team[slab], start[slab], low[slab], high[slab], label[slab]
         best[slab], score[slab] = _ascend_slab(chains, *rows, steps, reach)
     return best, score

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_ensemble.engines.adam import Adam
-from pytest_ensemble.engines.chains import Array, Boxes, Chains, Groups, Index, groups_of
+from pytest_ensemble.engines.chains import Array, Boxes, Chains, Groups, Index, groups_of, slab_size
 from pytest_ensemble.networks.network import Float
 
 __all__ = [
@@ -37,7 +37,7 @@ __all__ = [
     "root_rows",
 ]
 
-_SLAB = 512  # rows at a time: their arrays of shape (rows, n) should stay in the cache
+_SLAB = 512  # rows that are certified at a time
 W_RANGE = 3.0  # logits of w stay within this: saturated ones stall the dual
 
 
@@ -250,8 +250,9 @@ def optimise(
     last = np.zeros((len(rows) if keep_last else 0, chains.inputs), rows.lower.dtype)
     erring: list[NDArray[np.intp]] = []
     found: list[Array] = []
-    for start in range(0, len(rows), _SLAB):
-        place = np.arange(start, min(start + _SLAB, len(rows)))
+    size = slab_size(rows.team)
+    for start in range(0, len(rows), size):
+        place = np.arange(start, min(start + size, len(rows)))
         _optimise_slab(chains, boxes, rows, place, steps, look, rate, any_label, gap, last, erring, found)
     none = np.zeros((0, chains.inputs), rows.lower.dtype)
     return Peaks(

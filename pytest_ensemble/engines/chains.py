@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pytest_ensemble.networks.network import Float, Layer, Network, Weight, dense
 
-__all__ = ["Array", "Boxes", "Chains", "Frame", "Groups", "Index", "Part", "groups_of"]
+__all__ = ["Array", "Boxes", "Chains", "Frame", "Groups", "Index", "Part", "groups_of", "slab_size"]
 
 Array = NDArray[Any]  # float32 in the search, float64 in proofs
 Index = NDArray[np.intp]
@@ -31,6 +31,14 @@ def groups_of(team: Index) -> Groups:
     ends = [*(np.flatnonzero(np.diff(team)) + 1).tolist(), len(team)]
     starts = [0, *ends[:-1]]
     return [(int(team[start]), slice(start, end)) for start, end in zip(starts, ends, strict=True) if end]
+
+
+def slab_size(team: Index) -> int:
+    """How many of these rows to work on at a time.
+
+    Their inputs should stay in the cache, but each team's weights must serve some rows when they are there.
+    """
+    return min(4096, max(512, 16 * len(groups_of(team))))
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,9 @@ __all__ = ["Clock", "solve_board"]
 
 _ATTACK_STEPS = 12
 _SINGLE_NODES = 150  # for one label of one network; the joint search must not wait for hopeless ones
+_ASCENDING = 1024  # cells at least that are attacked together
 _ASCENTS = 6  # rows of a cell from which an ascent is started
-_LONG = 60  # steps of those ascents
+_SHORT, _LONG = 14, 60  # steps of ascents: of all open cells, and of those that bounds leave
 
 
 @dataclass
@@ -190,22 +191,31 @@ def _attack_singles(board: Board) -> Array:
 
 
 def _attack_teams(board: Board, squad: Squad, starts: Array) -> None:
-    """Joint ascents for every open cell, from where single members err most, down to ever smaller levels."""
+    """Joint ascents for every open cell, from where single members err most, down to ever smaller levels.
+
+    Some cells at a time: what is found for them settles others.
+    """
     tried = np.full(len(board.team), len(board.levels))
+    frame = squad.frame
     while True:
         joint = _Joint.open(board, squad)
-        new = joint.level < tried[joint.cells]
-        if not new.any():
+        new = np.flatnonzero(joint.level < tried[joint.cells])
+        if not len(new):
             return
-        tried[joint.cells] = joint.level
+        new = new[:: max(1, min(2, len(new) // _ASCENDING))]
         cells, team, level = joint.cells[new], joint.team[new], joint.level[new]
-        frame, point = squad.frame, board.point[cells]
-        box = board.box(point, level)
-        radius = frame.fast_boxes.radius[box]
-        low, high = frame.fast_boxes.center[box] - radius, frame.fast_boxes.center[box] + radius
-        for member in squad.members[team].T:
-            start = np.clip(starts[member, point], low, high)
-            x, least = ascend(frame.fast, team, start, low, high, board.labels[point], reach=0.5)
+        tried[cells] = level
+        for position in range(squad.members.shape[1]):
+            left = board.found[cells] > level
+            cells, team, level = cells[left], team[left], level[left]
+            point = board.point[cells]
+            box = board.box(point, level)
+            radius = frame.fast_boxes.radius[box]
+            low, high = frame.fast_boxes.center[box] - radius, frame.fast_boxes.center[box] + radius
+            start = np.clip(starts[squad.members[team, position], point], low, high)
+            x, least = ascend(
+                frame.fast, team, start, low, high, board.labels[point], steps=_SHORT, reach=0.5
+            )
             board.offer(point[least > 0], x[least > 0])
 
 

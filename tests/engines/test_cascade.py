@@ -95,6 +95,7 @@ def test_processes_give_the_same_answers(queries: list[Query], monkeypatch: pyte
     from pytest_ensemble.engines import cascade
 
     monkeypatch.setattr(cascade, "_POINTS", 1)
+    monkeypatch.setattr(cascade, "_PAIRS", 1)
     assert outcomes(solve(queries, jobs=3)) == outcomes(solve(queries))
 
 
@@ -132,6 +133,7 @@ def test_closing_the_answers_ends_the_processes(
 
     monkeypatch.setattr(workers, "_Worker", Recorded)
     monkeypatch.setattr(cascade, "_POINTS", 1)
+    monkeypatch.setattr(cascade, "_PAIRS", 1)
     engine = Cascade(jobs=2)
     answers = engine.solve(queries, Budget())
     next(answers)
