@@ -32,6 +32,7 @@ __all__ = ["Clock", "solve_board"]
 
 _ATTACK_STEPS = 12
 _SINGLE_NODES = 150  # for one label of one network; the joint search must not wait for hopeless ones
+_CHOICES = 10_000  # of labels that a cell may have; models of a thousand classes would fill the memory
 _ASCENDING = 1024  # cells at least that are attacked together
 _ASCENTS = 6  # rows of a cell from which an ascent is started
 _SHORT, _LONG = 14, 60  # steps of ascents: of all open cells, and of those that bounds leave
@@ -240,7 +241,7 @@ def _search_singles(board: Board, squad: Squad, clock: Clock) -> Iterator[str]:
 
 def _search_teams(board: Board, squad: Squad, clock: Clock) -> Iterator[str]:
     """The joint question for every open cell of a squad, at its highest open level."""
-    joint = _Joint.open(board, squad)
+    joint = _Joint.open(board, squad).feasible()
     if not len(joint.cells):
         return
     rows, owner = joint.rows()
@@ -278,6 +279,16 @@ class _Joint:
         cells = np.flatnonzero((place[board.team] >= 0) & (top >= 0))
         cells = cells[np.argsort(place[board.team[cells]], kind="stable")]
         return _Joint(board, squad, cells, top[cells], place[board.team[cells]])
+
+    def feasible(self) -> _Joint:
+        """Without the cells that have too many choices of labels, which are given up."""
+        point, level = self.board.point[self.cells], self.level[:, None]
+        choices = np.ones(len(self.cells))
+        for member in self.squad.members[self.team].T:
+            choices *= (self.board.unreachable[member, point] < level).sum(axis=1)
+        few = choices <= _CHOICES
+        self.board.given_up[self.cells[~few], self.level[~few]] = TIMEOUT
+        return replace(self, cells=self.cells[few], level=self.level[few], team=self.team[few])
 
     def rows(self) -> tuple[Rows, Index]:
         """A row for every choice of labels that the members can each be brought to, and its owner."""

@@ -169,3 +169,17 @@ def test_a_killed_process_loses_no_answers(queries: list[Query], monkeypatch: py
     team.close()
     assert len(killed) == 1
     assert sorted(map(id, answered)) == sorted(map(id, queries))
+
+
+def test_too_many_choices_of_labels_are_given_up(
+    queries: list[Query], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model of a thousand classes has a million pairs of labels: undecided, not out of memory."""
+    from pytest_ensemble.engines import stages
+
+    before = solve(queries)
+    monkeypatch.setattr(stages, "_CHOICES", 0)
+    after = solve(queries)
+    assert {answer.reason for answer in after if answer.outcome is Outcome.UNKNOWN} == {"timeout"}
+    for old, new in zip(before, after, strict=True):
+        assert new.outcome in (old.outcome, Outcome.UNKNOWN)
