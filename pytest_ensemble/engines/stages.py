@@ -3,8 +3,10 @@
 Per batch of points, for all networks, pairs and epsilons together:
 
 1. bounds: CROWN for every label of every single network; one robust member settles its pairs.
-2. attack: the maximising vertex of each label's bound is tried on all networks, at all epsilons.
-3. single: which labels each network can be brought to, exactly, by branch and bound on one network.
+2. attack: the maximising vertex of each label's bound is tried on all networks, at all epsilons; from there
+   gradients are followed for every open pair.
+3. single: which labels each network can be brought to, by branch and bound on one network, as far as that is
+   cheap.
 4. joint: bounds, attack, and branch and bound for what still needs both networks at once, from the largest
    open epsilon of each pair downwards: a proof there settles all smaller ones.
 """
