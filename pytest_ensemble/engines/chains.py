@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -163,18 +164,25 @@ class Chains:
         upwards = np.nextafter(radius.astype(self.dtype), self.dtype.type(np.inf))
         radius = np.where(radius > 0, upwards, self.dtype.type(0))
         at_center = _into(center, self.first[0]) + self.first_bias[0]
-        first = abs(self.first[0]).astype(np.float64)
-        reach = _into(radius.astype(np.float64), first)
+        reach = _into(radius.astype(np.float64), self._absolute[0])
         return Boxes(center, radius, at_center, reach, self._size(np.abs(exact) + radius))
 
     def _size(self, x: Float) -> Float:
         size = np.empty((len(x), self.neurons))
-        size[:, : self.width] = _into(x, abs(self.first[0])) + np.abs(self.first_bias[0])
-        for part in self.parts:
+        first, *deeper = self._absolute
+        size[:, : self.width] = _into(x, first) + np.abs(self.first_bias[0])
+        for part, weight in zip(self.parts, deeper, strict=True):
             # a chord's value and its intercept are both at most the size of what it bounds
-            size[:, part.outputs] = _into(2 * size[:, part.inputs], abs(part.weight[0]))
+            size[:, part.outputs] = _into(2 * size[:, part.inputs], weight)
             size[:, part.outputs] += np.abs(part.bias[0])
         return size
+
+    @cached_property
+    def _absolute(self) -> list[Weight]:
+        """Absolute values, float64, of the single team's weights: of its first layer, and of its parts."""
+        return [
+            abs(weight).astype(np.float64) for weight in (self.first[0], *(p.weight[0] for p in self.parts))
+        ]
 
     def at_center(self, boxes: Boxes, box: Index, team: Index) -> Array:
         """First pre-activations at the centers of the rows' boxes, shape (B, N1)."""

@@ -6,6 +6,8 @@ the linear bounds of the layers below it.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from pytest_ensemble.engines.bounds import exact_values, optimise, root_rows
@@ -34,7 +36,7 @@ def hidden_bounds(
         refine: whether to optimise the slopes of every deeper neuron; takes ten times as long.
         slab: rows of a batch.
     """
-    chains = Chains([[network]])
+    chains = _alone(network)
     lower = np.zeros((len(boxes.center), chains.neurons))
     upper = np.zeros_like(lower)
     first = slice(0, chains.width)
@@ -49,6 +51,11 @@ def hidden_bounds(
         if refine and isinstance(part.weight[0], np.ndarray):
             _refine(network, boxes, position, part, lower, upper)
     return lower, upper
+
+
+@lru_cache(maxsize=64)
+def _alone(network: Network) -> Chains:
+    return Chains([[network]])
 
 
 def _refine(network: Network, boxes: Boxes, position: int, part: Part, lower: Float, upper: Float) -> None:
