@@ -41,13 +41,14 @@ def ascend(
         (x, error): the best inputs, (B, n), and the least error of all networks there, (B,). Rows that err by
         more than rounding stop at once.
     """
-    best, score = start.copy(), np.full(len(start), -np.inf, start.dtype)
     size = slab_size(team)
-    for first in range(0, len(start), size):
-        slab = slice(first, first + size)
-        rows = team[slab], start[slab], low[slab], high[slab], label[slab]
-        best[slab], score[slab] = _ascend_slab(chains, *rows, steps, reach)
-    return best, score
+    slabs = [slice(first, first + size) for first in range(0, max(1, len(start)), size)]
+    parts = [
+        _ascend_slab(chains, team[rows], start[rows], low[rows], high[rows], label[rows], steps, reach)
+        for rows in slabs
+    ]
+    best, score = zip(*parts, strict=True)
+    return np.concatenate(best), np.concatenate(score)
 
 
 def _ascend_slab(
@@ -63,7 +64,7 @@ def _ascend_slab(
     half = (high - low) / 2
     best, score = start.copy(), np.full(len(start), -np.inf, start.dtype)
     active, x = np.arange(len(start)), start.copy()
-    for step in range(steps + 1):
+    for step in range(steps + 1 if len(start) else 0):
         progress = step / max(steps, 1)
         errors, direction = _ascent(chains, team[active], x, label[active], 2.0 + 30.0 * progress)
         least = errors.min(axis=1)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pytest_ensemble.engines.attack import climb
 from pytest_ensemble.engines.chains import Array, Boxes, Chains, Frame, Index, groups_of
-from pytest_ensemble.engines.preactivations import hidden_bounds
+from pytest_ensemble.engines.preactivations import hidden_bounds, rounded_outwards
 from pytest_ensemble.networks.model import Model
 from pytest_ensemble.networks.network import Network
 from pytest_ensemble.queries.ball import Ball
@@ -200,8 +200,8 @@ class Board:
         )
         low, high = hidden_bounds(network, own, refine=refine)
         lower, upper = self._preactivations
-        lower[np.ix_(missing, columns)] = np.nextafter(low.astype(np.float32), np.float32(-np.inf))
-        upper[np.ix_(missing, columns)] = np.nextafter(high.astype(np.float32), np.float32(np.inf))
+        place = np.ix_(missing, columns)
+        lower[place], upper[place] = rounded_outwards(low, high)
         self._known[index, missing] = 1 + refine
 
     # --- what is open -----------------------------------------------------------------------------

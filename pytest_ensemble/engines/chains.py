@@ -73,6 +73,11 @@ class Boxes:
     reach: Float
     size: Float
 
+    def corners(self, box: Index) -> tuple[Array, Array]:
+        """The lowest and the highest corner of some boxes, shape (B, n)."""
+        center, radius = self.center[box], self.radius[box]
+        return center - radius, center + radius
+
 
 class Chains:
     """T teams of k networks each, over one input.

@@ -9,12 +9,13 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pytest_ensemble.engines.bounds import exact_values, optimise, root_rows
 from pytest_ensemble.engines.chains import Boxes, Chains, Index, Part
 from pytest_ensemble.networks.network import Float, Layer, Network, dense
 
-__all__ = ["first_layer_bounds", "hidden_bounds"]
+__all__ = ["first_layer_bounds", "hidden_bounds", "rounded_outwards"]
 
 _STEPS = 12  # of the optimiser for a neuron's bound
 
@@ -53,6 +54,12 @@ def hidden_bounds(
     return lower, upper
 
 
+def rounded_outwards(low: Float, high: Float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Bounds in float32 that enclose these."""
+    infinity = np.float32(np.inf)
+    return np.nextafter(low.astype(np.float32), -infinity), np.nextafter(high.astype(np.float32), infinity)
+
+
 @lru_cache(maxsize=64)
 def _alone(network: Network) -> Chains:
     return Chains([[network]])
@@ -82,8 +89,7 @@ def _refine(network: Network, boxes: Boxes, position: int, part: Part, lower: Fl
     if not len(box):
         return
     target, box = np.concatenate([neuron, size + neuron]), np.concatenate([box, box])
-    down = np.nextafter(lower[:, below].astype(np.float32), np.float32(-np.inf))
-    up = np.nextafter(upper[:, below].astype(np.float32), np.float32(np.inf))
+    down, up = rounded_outwards(lower[:, below], upper[:, below])
     team, label = np.zeros_like(box), np.full_like(box, 2 * size)
     rows = root_rows(team, box, label, target[:, None], down[box], up[box])
     optimise(fast, fast_boxes, rows, steps=_STEPS, look=_STEPS + 1, any_label=False)

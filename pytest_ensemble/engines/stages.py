@@ -14,7 +14,7 @@ Per batch of points, for all networks, pairs and epsilons together:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -47,12 +47,10 @@ class Clock:
     Attributes:
         budget: the deadline of all, and the seconds that a cell may take at one level.
         nodes: how many nodes a cell may take at one level; None for as many as it needs.
-        stopped: whether someone asks to stop.
     """
 
     budget: Budget
     nodes: int | None = None
-    stopped: Callable[[], bool] = lambda: False
 
     def shared_by(self, cells: int) -> Clock:
         """The clock for a board: all its cells together may take what each may."""
@@ -65,7 +63,7 @@ class Clock:
 
     def spent(self) -> bool:
         """Whether to stop now."""
-        return self.stopped() or self.budget.spent()
+        return self.budget.spent()
 
 
 def solve_board(board: Board, clock: Clock) -> Iterator[str]:
@@ -213,8 +211,7 @@ def _attack_teams(board: Board, squad: Squad, starts: Array) -> None:
             cells, team, level = cells[left], team[left], level[left]
             point = board.point[cells]
             box = board.box(point, level)
-            radius = frame.fast_boxes.radius[box]
-            low, high = frame.fast_boxes.center[box] - radius, frame.fast_boxes.center[box] + radius
+            low, high = frame.fast_boxes.corners(box)
             start = np.clip(starts[squad.members[team, position], point], low, high)
             x, least = ascend(
                 frame.fast, team, start, low, high, board.labels[point], steps=_SHORT, reach=0.5
@@ -329,9 +326,7 @@ class _Joint:
         order = np.lexsort((-rows.value, owner))
         rank = np.arange(len(order)) - np.searchsorted(owner[order], owner[order])
         chosen = order[rank < _ASCENTS]  # owners are sorted by team, so these are
-        box = rows.box[chosen]
-        center, radius = frame.fast_boxes.center[box], frame.fast_boxes.radius[box]
-        low, high = center - radius, center + radius
+        low, high = frame.fast_boxes.corners(rows.box[chosen])
         team, label = rows.team[chosen], rows.label[chosen]
         x, least = ascend(frame.fast, team, start[chosen], low, high, label, steps=_LONG, reach=0.5)
         good = least > 0
