@@ -19,6 +19,7 @@ from pytest_ensemble.engines.chains import Array, Boxes, Chains, Frame, Index, g
 from pytest_ensemble.engines.preactivations import hidden_bounds, rounded_outwards
 from pytest_ensemble.networks.model import Model
 from pytest_ensemble.networks.network import Network
+from pytest_ensemble.networks.rounding import margin_rounding
 from pytest_ensemble.queries.ball import Ball
 from pytest_ensemble.queries.query import Query
 from pytest_ensemble.queries.replay import errs, margins
@@ -28,6 +29,7 @@ __all__ = ["BOUNDARY", "TIMEOUT", "Board", "Known", "Squad"]
 # Why a level of a cell was given up.
 TIMEOUT, BOUNDARY = 1, 2
 
+LARGEST = 1e30  # numbers that overflow are unknown altogether; float32 must hold them
 _WEIGHTS = 1 << 23  # that the teams of one squad may have together
 
 
@@ -116,7 +118,17 @@ class Board:
         exact, fast = _layout(self._networks, None)
         boxes = [ball.box for balls in self.balls for ball in balls]
         low, high = (np.stack(sides) for sides in zip(*boxes, strict=True))
-        return Frame(fast, fast.boxes(low, high), exact, exact.boxes(low, high))
+        labels = np.tile(self.labels, len(self.levels))
+        rounding = np.stack(
+            [margin_rounding(network, low, high, labels) for network in self._networks], axis=1
+        )
+        rounding = np.minimum(rounding, LARGEST)
+        return Frame(
+            fast,
+            replace(fast.boxes(low, high), rounding=rounding),
+            exact,
+            replace(exact.boxes(low, high), rounding=rounding),
+        )
 
     @property
     def _networks(self) -> tuple[Network, ...]:
@@ -314,5 +326,7 @@ def _layout(
     else:
         everyone, _ = _layout(networks, None)
         columns = np.stack([everyone.columns_of(team) for team in teams])
-        exact = Chains([[networks[index] for index in team] for team in teams], columns=columns)
+        exact = Chains(
+            [[networks[index] for index in team] for team in teams], columns=columns, numbers=np.array(teams)
+        )
     return exact, exact.cast(np.float32)

@@ -151,12 +151,16 @@ class _Objective(NamedTuple):
         return _Objective([array[which] for array in self.rows], self.bias[which])
 
 
-def _objective(chains: Chains, rows: Rows) -> _Objective:
+def _objective(chains: Chains, boxes: Boxes, rows: Rows) -> _Objective:
+    """The margins as users' runtimes may compute them: in float32, at best for an error."""
     directions = []
     bias = np.empty(rows.target.shape, rows.lower.dtype)
     for i, (weight, constant, _) in enumerate(chains.last):
         directions.append(weight[rows.team, rows.target[:, i]] - weight[rows.team, rows.label])
         bias[:, i] = constant[rows.team, rows.target[:, i]] - constant[rows.team, rows.label]
+    rounding = chains.rounding(boxes, rows.box, rows.team, rows.target)
+    if rounding is not None:
+        bias += rounding
     return _Objective(directions, bias)
 
 
@@ -208,9 +212,9 @@ def _forward(chains: Chains, linear: Linear, first: Array, groups: Groups) -> tu
     return z, h
 
 
-def linearise(chains: Chains, rows: Rows) -> Linear:
+def linearise(chains: Chains, boxes: Boxes, rows: Rows) -> Linear:
     """The affine bound at the best multipliers: `constant + preactivation[:, :N1] . first(x)`."""
-    lines, objective, groups = _lines(chains, rows), _objective(chains, rows), groups_of(rows.team)
+    lines, objective, groups = _lines(chains, rows), _objective(chains, boxes, rows), groups_of(rows.team)
     return _backward(chains, lines, objective, rows, _weights(rows.omega), groups)
 
 
@@ -278,7 +282,7 @@ def _optimise_slab(
     found: list[Array],
 ) -> None:
     work = rows.take(active)
-    lines, objective = _lines(chains, work), _objective(chains, work)
+    lines, objective = _lines(chains, work), _objective(chains, boxes, work)
     radius, at_center = boxes.radius[work.box], chains.at_center(boxes, work.box, work.team)
     relu, groups = chains.relu[work.team], groups_of(work.team)
     scale = sum(np.abs(array).mean(axis=1, keepdims=True) for array in objective.rows) / chains.k**2
@@ -370,7 +374,7 @@ def _exact_slab(chains: Chains, boxes: Boxes, rows: Rows) -> Float:
     rows = rows.cast(np.float64)
     w = _weights(rows.omega)
     groups = groups_of(rows.team)
-    linear = _backward(chains, _lines(chains, rows), _objective(chains, rows), rows, w, groups)
+    linear = _backward(chains, _lines(chains, rows), _objective(chains, boxes, rows), rows, w, groups)
     coefficient = linear.preactivation[:, : chains.width]
     value = np.einsum("bn,bn->b", coefficient, chains.at_center(boxes, rows.box, rows.team))
     value += linear.constant
@@ -380,7 +384,7 @@ def _exact_slab(chains: Chains, boxes: Boxes, rows: Rows) -> Float:
 
 def magnitude(chains: Chains, boxes: Boxes, rows: Rows) -> Float:
     """What all terms of the rows' bounds add up to in absolute value, at most: shape (B,)."""
-    objective, w = _objective(chains, rows), _weights(rows.omega)
+    objective, w = _objective(chains, boxes, rows), _weights(rows.omega)
     sizes = chains.sizes(boxes, rows.box, rows.team)
     size = np.einsum("bn,bn->b", rows.beta, sizes) + np.einsum("bi,bi->b", w, np.abs(objective.bias))
     for i, (_, bias, place) in enumerate(chains.last):

@@ -65,6 +65,8 @@ class Boxes:
     `reach`, shape (P, N1), float64: how far they move within the box, not rounded outwards yet.
     `size`, shape (P, N), float64: bounds the absolute values of all terms that a neuron's pre-activation
     sums up anywhere in the box, relaxed or not; what rounding errors are relative to.
+    `rounding`, shape (P, M, classes), float64: what the float32 of the users' runtime may add to the margins
+    of M networks over the box's label; see `networks.rounding`. None asks about real numbers.
     """
 
     center: Array
@@ -72,6 +74,7 @@ class Boxes:
     at_center: Array
     reach: Float
     size: Float
+    rounding: Float | None = None
 
     def corners(self, box: Index) -> tuple[Array, Array]:
         """The lowest and the highest corner of some boxes, shape (B, n)."""
@@ -90,6 +93,7 @@ class Chains:
         parts: deeper layers, in an order in which inputs come before outputs.
         last: per network, (weight (T, classes, m), bias (T, classes), slice of its m neurons).
         relu: (T, N), which neurons have a ReLU.
+        numbers: (T, k), which of the boxes' networks those of a team are.
         columns: (T, N), where the neurons stand on the axis of the boxes; None where that is their own axis.
         gamma: float64 rounding of one bound, relative to the sizes of its terms.
     """
@@ -99,9 +103,11 @@ class Chains:
         teams: Sequence[Sequence[Network]],
         dtype: Any = np.float64,
         columns: Index | None = None,
+        numbers: Index | None = None,
     ) -> None:
         """Lay out teams of equal layer widths."""
         self._teams = teams
+        self.numbers = np.arange(len(teams[0]))[None] if numbers is None else numbers
         self.dtype = np.dtype(dtype)
         self.columns = columns
         layers = [[_hidden_and_last(network) for network in team] for team in teams]
@@ -144,7 +150,7 @@ class Chains:
 
     def cast(self, dtype: Any) -> Chains:
         """The same in another dtype."""
-        return Chains(self._teams, dtype, self.columns)
+        return Chains(self._teams, dtype, self.columns, self.numbers)
 
     def columns_of(self, team: Sequence[int]) -> Index:
         """Of the one team here: where the neurons of the Chains of some of its networks stand."""
@@ -206,6 +212,12 @@ class Chains:
         if self.columns is None:
             return np.asarray(boxes.size[box])
         return np.asarray(boxes.size[box[:, None], self.columns[team]])
+
+    def rounding(self, boxes: Boxes, box: Index, team: Index, target: Index) -> Array | None:
+        """`Boxes.rounding` of the rows' margins over their targets, (B, k): shape (B, k)."""
+        if boxes.rounding is None:
+            return None
+        return np.asarray(boxes.rounding[box[:, None], self.numbers[team], target], self.dtype)
 
     # --- products: rows are sorted by team ----------------------------------------------------------
 

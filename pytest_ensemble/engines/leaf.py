@@ -34,6 +34,9 @@ def solve_leaf(frame: Frame, row: Rows) -> tuple[Array | None, Rows | None]:
     matrix, offset, margins, bias = _affine(chains, row)
     offset = offset + matrix @ center  # as functions of u in [-1, 1]^n: x = center + radius * u
     bias = bias + margins @ center
+    rounding = chains.rounding(boxes, row.box, row.team, row.target)
+    if rounding is not None:
+        bias = bias + rounding[0]
     matrix, margins = matrix * radius, margins * radius
     active = row.lower[0] >= 0
     reach = np.abs(matrix).sum(axis=1)

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_ensemble.engines.base import Budget
-from pytest_ensemble.engines.marabou_encoding import ROUNDING, WITNESS, Encoding, encode, summand_size
+from pytest_ensemble.engines.marabou_encoding import WITNESS, Encoding, encode
 from pytest_ensemble.engines.marabou_process import Child, Status, available, missing
 from pytest_ensemble.networks.network import Float
+from pytest_ensemble.networks.rounding import margin_rounding
 from pytest_ensemble.queries.answer import Answer, Outcome, Reason
 from pytest_ensemble.queries.query import Query
 from pytest_ensemble.queries.replay import replays
@@ -172,9 +173,11 @@ def _at_center(query: Query) -> Answer:
     center = query.ball.center
     if replays(query, center[None]).all():
         return Answer(Outcome.SAT, center, stage="point")
+    exact = center[None].astype(np.float64)
     for model in query.models:
-        network = model.network.margins(query.label)
-        if network.evaluate(center[None]).max() < -ROUNDING * summand_size(network, center):
+        rounding = margin_rounding(model.network, exact, exact, np.array([query.label]))[0]
+        margins = model.network.margins(query.label).evaluate(exact)[0]
+        if (margins < -np.delete(rounding, query.label)).all():
             return Answer(Outcome.UNSAT, stage="point")
     return _unknown("boundary", "point")
 

@@ -21,12 +21,11 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from pytest_ensemble.networks.network import Float, Layer, Network, Weight, dense
+from pytest_ensemble.networks.rounding import margin_rounding
 from pytest_ensemble.queries.query import Query
 
-__all__ = ["ROUNDING", "Encoding", "Problem", "encode", "summand_size"]
+__all__ = ["Encoding", "Problem", "encode"]
 
-# float32 arithmetic of the user's runtime may move a margin by this much of its largest summands.
-ROUNDING = 1e-6
 # Margins that a witness is asked to have so that it replays, as shares of their summands and widths. The
 # larger ones are for when the first did not help: Marabou lets a ReLU be wrong by up to 1e-3.
 WITNESS = (1e-5, 1e-3, 1e-2)
@@ -156,6 +155,11 @@ def encode(query: Query, *, margin: float = 0.0) -> Encoding:
     """
     low, high = query.ball.box
     middle, half = (low + high) / 2, (high - low) / 2
+    label = np.array([query.label])
+    rounding = [
+        np.delete(margin_rounding(model.network, low[None], high[None], label)[0], query.label)
+        for model in query.models
+    ]
     networks = [model.network.margins(query.label) for model in query.models]
     shares = [_share(network.layers[0].weight, half) for network in networks]
     variables = np.max(shares, axis=0) > NEGLIGIBLE
@@ -165,8 +169,10 @@ def encode(query: Query, *, margin: float = 0.0) -> Encoding:
     index[kept] = np.arange(len(kept))
     inputs = _Values(index, middle, half, low, high, np.zeros(len(middle)))
     inputs = inputs.without(~variables)
-    for network in networks:
-        options = _add_network(problem, network, inputs, query.ball.center, margin)
+    for network, error in zip(networks, rounding, strict=True):
+        if margin:
+            error = np.full_like(error, margin * _summand_size(network, query.ball.center))
+        options = _add_network(problem, network, inputs, error, margin)
         if options == []:
             return Encoding(None, middle, half, kept)
         if options is not None:
@@ -183,7 +189,7 @@ def _share(weight: Weight, half: Float) -> Float:
 
 
 def _add_network(
-    problem: Problem, network: Network, values: _Values, center: NDArray[np.float32], margin: float
+    problem: Problem, network: Network, values: _Values, rounding: Float, margin: float
 ) -> list[tuple[int, float]] | None:
     """Add a network of margins; its options to err: none if it can't, None if it always does."""
     for layer in network.layers[:-1]:
@@ -191,7 +197,6 @@ def _add_network(
     last = network.layers[-1]
     sums = _sums(last, values)
     middle, half = (sums.low + sums.high) / 2, (sums.high - sums.low) / 2
-    rounding = (margin or ROUNDING) * summand_size(network, center)
     needed = rounding + sums.slack + max(margin, SOLVER) * half
     if not margin:
         needed = -needed
@@ -203,7 +208,7 @@ def _add_network(
     ]
 
 
-def summand_size(network: Network, x: NDArray[np.float32]) -> float:
+def _summand_size(network: Network, x: NDArray[np.float32]) -> float:
     """The largest sum of absolute terms in a last neuron at x, shape (n,): what rounding is relative to."""
     value = x.astype(np.float64)[None]
     for layer in network.layers[:-1]:

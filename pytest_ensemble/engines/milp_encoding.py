@@ -22,9 +22,9 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from pytest_ensemble.engines.chains import Chains
-from pytest_ensemble.engines.marabou_encoding import ROUNDING
 from pytest_ensemble.engines.preactivations import hidden_bounds
 from pytest_ensemble.networks.network import Float, Layer, Network, Weight, compact
+from pytest_ensemble.networks.rounding import margin_rounding
 from pytest_ensemble.queries.query import Query
 
 __all__ = ["Program", "encode"]
@@ -77,7 +77,7 @@ class _Bounded:
     upper: list[Float]
     rounding: list[Float]
     unstable: list[NDArray[np.intp]]
-    slack: float
+    slack: Float
     goal: Float
 
     @property
@@ -98,7 +98,8 @@ def encode(query: Query) -> Program | None:
     low, high = query.ball.box
     bounded = []
     for model in query.models:
-        one = _bound(model.network.margins(query.label), low, high)
+        rounding = margin_rounding(model.network, low[None], high[None], np.array([query.label]))[0]
+        one = _bound(model.network.margins(query.label), low, high, np.delete(rounding, query.label))
         if not len(one.choices):
             return None
         if not ((one.lower[-1] >= one.goal) & (one.lower[-1] > 0)).any():
@@ -109,7 +110,7 @@ def encode(query: Query) -> Program | None:
     return rows.program()
 
 
-def _bound(network: Network, low: Float, high: Float) -> _Bounded:
+def _bound(network: Network, low: Float, high: Float, slack: Float) -> _Bounded:
     size = network.output_size
     # the margins as a hidden layer without ReLUs, so that CROWN bounds them too
     identity = Layer(np.eye(size), np.zeros(size), np.zeros(size, np.bool_))
@@ -129,7 +130,7 @@ def _bound(network: Network, low: Float, high: Float) -> _Bounded:
     lowers, uppers, errors = parts
     summands = _summands(network, lowers, uppers, np.maximum(np.abs(low), np.abs(high)))
     goal = np.maximum(GOAL * (uppers[-1] - lowers[-1]), GOAL_OF_SUMMANDS * summands)
-    return _Bounded(network, lowers, uppers, errors, unstable, ROUNDING * summands, goal)
+    return _Bounded(network, lowers, uppers, errors, unstable, slack, goal)
 
 
 def _summands(network: Network, lower: list[Float], upper: list[Float], largest: Float) -> float:
@@ -197,7 +198,7 @@ def _add_choice(rows: _Rows, columns: NDArray[np.intp], sums: _Values, one: _Bou
     low, high, goal = one.lower[-1][which], one.upper[-1][which], one.goal[which]
     width = np.maximum(high - low, np.maximum(goal, np.finfo(float).tiny))
     scaled, dropped = _rows_of(sums.matrix, which, width)
-    slack = (sums.slack[which] + one.slack) / width + TOLERANCE + dropped
+    slack = (sums.slack[which] + one.slack[which]) / width + TOLERANCE + dropped
     limits = sums.constant[which] / width + slack
     binary = rows.take_choices(len(which))
     t = np.full(len(which), rows.size - 1)

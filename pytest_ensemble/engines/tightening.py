@@ -67,7 +67,7 @@ class _Cut(NamedTuple):
 def _cut(frame: Frame, rows: Rows) -> _Cut:
     chains, boxes = frame.exact, frame.exact_boxes
     exact = rows.cast(np.float64)
-    linear = linearise(chains, exact)
+    linear = linearise(chains, boxes, exact)
     coefficient = linear.preactivation[:, : chains.width]
     level = linear.constant + np.einsum("bn,bn->b", coefficient, chains.at_center(boxes, rows.box, rows.team))
     level += 4 * chains.gamma * magnitude(chains, boxes, exact)

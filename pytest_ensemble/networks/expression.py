@@ -7,18 +7,19 @@ variables; at the end the blocks are laid out, level by level, as the layers of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from pytest_ensemble.networks.network import Float, Layer, Network, compact
+from pytest_ensemble.networks.network import Float, Layer, Network, Sums, compact
 
 __all__ = ["Expression", "Trace", "check_size", "concatenate"]
 
 INPUT = 0  # the block of variables that are the network's inputs
+FACTOR = 4  # roundings of a factor: normalisation computes it, and the runtime may fold it into weights
 LARGEST = 1 << 20  # numbers in a tensor; larger ones can't be verified, and damaged files ask for 10**12
 
 Matrix = Any  # csr_array
@@ -26,16 +27,43 @@ Matrix = Any  # csr_array
 
 @dataclass(frozen=True, eq=False)
 class Expression:
-    """A tensor, flattened: `sum over blocks of terms[block] @ variables[block] + constant`."""
+    """A tensor, flattened: `sum over blocks of terms[block] @ variables[block] + constant`.
+
+    The file computes it step by step in float32. What rounding can do to it is relative to `sizes`: the same
+    with absolute values in each step, so that nothing cancels.
+
+    Attributes:
+        shape: of the tensor; it has `size` elements.
+        terms: by block, a csr_array of shape (size, width of the block).
+        constant: (size,).
+        largest: absolute values of the constants that it was made of, (size,).
+        sizes: the same for the terms; None where they are those of `terms`.
+        roundings: that a summand goes through at most.
+    """
 
     shape: tuple[int, ...]
-    terms: dict[int, Matrix]  # block -> csr_array (size, width of the block)
-    constant: Float  # (size,)
+    terms: dict[int, Matrix]
+    constant: Float
+    largest: Float
+    sizes: dict[int, Matrix] | None = None
+    roundings: int = 0
+
+    @staticmethod
+    def exact(shape: Sequence[int], terms: dict[int, Matrix], constant: Float) -> Expression:
+        """What the file knows without rounding."""
+        return Expression(tuple(shape), terms, constant, np.abs(constant))
 
     @property
     def size(self) -> int:
         """Number of elements."""
         return int(self.constant.shape[0])
+
+    @property
+    def absolute(self) -> dict[int, Matrix]:
+        """`sizes`, whether or not they differ from the terms."""
+        if self.sizes is not None:
+            return self.sizes
+        return {block: abs(term) for block, term in self.terms.items()}
 
     @property
     def indices(self) -> NDArray[np.intp]:
@@ -51,18 +79,35 @@ class Expression:
         select = sp.csr_array((np.ones(len(rows)), (rows, flat[inside])), shape=(len(flat), self.size))
         moved = self.linear(select, tuple(np.shape(indices)))
         moved.constant[~inside] = fill
+        moved.largest[~inside] = abs(fill)
         return moved
 
-    def linear(self, matrix: Matrix, shape: tuple[int, ...]) -> Expression:
-        """`matrix @ self`, as a tensor of `shape`."""
-        terms = {block: sp.csr_array(matrix @ term) for block, term in self.terms.items()}
-        for term in terms.values():
-            term.eliminate_zeros()
-        return Expression(shape, terms, np.asarray(matrix @ self.constant, dtype=np.float64))
+    def linear(self, matrix: Matrix, shape: tuple[int, ...], *, factor: int = 1) -> Expression:
+        """`matrix @ self`, as a tensor of `shape`; the runtime may round the matrix `factor` times."""
+        summands = int(np.diff(matrix.indptr).max(initial=0))
+        exact = summands <= 1 and bool(np.isin(matrix.data, (-1, 0, 1)).all())
+        sizes = None
+        if self.sizes is not None or (summands > 1 and self._sums()):
+            sizes = _product(abs(matrix), self.absolute)
+        return Expression(
+            shape,
+            _product(matrix, self.terms),
+            np.asarray(matrix @ self.constant, dtype=np.float64),
+            np.asarray(abs(matrix) @ self.largest, dtype=np.float64),
+            sizes,
+            self.roundings + (0 if exact else summands + factor),
+        )
+
+    def _sums(self) -> bool:
+        """Whether some element has more than one summand: then a product with a matrix may cancel."""
+        count = (self.largest > 0).astype(np.intp)
+        for term in self.terms.values():
+            count += np.diff(term.indptr)
+        return bool((count > 1).any())
 
     def reshape(self, shape: Sequence[int]) -> Expression:
         """The same elements in another shape."""
-        return Expression(tuple(int(n) for n in shape), self.terms, self.constant)
+        return replace(self, shape=tuple(int(n) for n in shape))
 
     def broadcast(self, shape: tuple[int, ...]) -> Expression:
         """Numpy broadcasting to `shape`."""
@@ -76,7 +121,7 @@ class Expression:
         shape = np.broadcast_shapes(self.shape, factor.shape)
         wide = self.broadcast(shape)
         flat = np.broadcast_to(factor, shape).reshape(-1)
-        return wide.linear(sp.diags_array(flat, format="csr"), shape)
+        return wide.linear(sp.diags_array(flat, format="csr"), shape, factor=FACTOR)
 
     def __neg__(self) -> Expression:
         return self.scale(np.array(-1.0))
@@ -85,13 +130,18 @@ class Expression:
         shape = np.broadcast_shapes(self.shape, other.shape)
         left = self.broadcast(shape)
         if not isinstance(other, Expression):
-            values = np.broadcast_to(np.asarray(other, dtype=np.float64), shape)
-            return Expression(shape, left.terms, left.constant + values.reshape(-1))
+            values = np.broadcast_to(np.asarray(other, dtype=np.float64), shape).reshape(-1)
+            other = Expression.exact(shape, {}, values)
         right = other.broadcast(shape)
-        terms = dict(left.terms)
-        for block, term in right.terms.items():
-            terms[block] = terms[block] + term if block in terms else term
-        return Expression(shape, terms, left.constant + right.constant)
+        plain = left.sizes is None and right.sizes is None and not left.terms.keys() & right.terms.keys()
+        return Expression(
+            shape,
+            _sum(left.terms, right.terms),
+            left.constant + right.constant,
+            left.largest + right.largest,
+            None if plain else _sum(left.absolute, right.absolute),
+            max(left.roundings, right.roundings) + 1,
+        )
 
     def __sub__(self, other: Expression | NDArray[Any]) -> Expression:
         return self + (-other if isinstance(other, Expression) else -np.asarray(other))
@@ -99,6 +149,20 @@ class Expression:
     def is_constant(self) -> bool:
         """Whether no variable occurs in it."""
         return all(term.count_nonzero() == 0 for term in self.terms.values())
+
+
+def _product(matrix: Matrix, terms: dict[int, Matrix]) -> dict[int, Matrix]:
+    products = {block: sp.csr_array(matrix @ term) for block, term in terms.items()}
+    for product in products.values():
+        product.eliminate_zeros()
+    return products
+
+
+def _sum(left: dict[int, Matrix], right: dict[int, Matrix]) -> dict[int, Matrix]:
+    total = dict(left)
+    for block, term in right.items():
+        total[block] = total[block] + term if block in total else term
+    return total
 
 
 def check_size(size: int) -> None:
@@ -114,14 +178,31 @@ def concatenate(parts: Sequence[Expression], axis: int) -> Expression:
     order = np.concatenate(
         [part.indices + offset for part, offset in zip(parts, offsets, strict=False)], axis=axis
     )
-    blocks = sorted({block for part in parts for block in part.terms})
-    terms = {}
-    for block in blocks:
-        width = next(part.terms[block].shape[1] for part in parts if block in part.terms)
-        rows = [part.terms.get(block, sp.csr_array((part.size, width))) for part in parts]
-        terms[block] = sp.vstack(rows, format="csr")
-    constant = np.concatenate([part.constant for part in parts])
-    return Expression((len(constant),), terms, constant).take(order)
+    plain = all(part.sizes is None for part in parts)
+    together = Expression(
+        (int(offsets[-1]),),
+        _stacked(parts, [part.terms for part in parts]),
+        np.concatenate([part.constant for part in parts]),
+        np.concatenate([part.largest for part in parts]),
+        None if plain else _stacked(parts, [part.absolute for part in parts]),
+        max(part.roundings for part in parts),
+    )
+    return together.take(order)
+
+
+def _stacked(parts: Sequence[Expression], terms: Sequence[dict[int, Matrix]]) -> dict[int, Matrix]:
+    """The terms of all parts, one after the other."""
+    widths = {block: term.shape[1] for own in terms for block, term in own.items()}
+    return {
+        block: sp.vstack(
+            [
+                own.get(block, sp.csr_array((part.size, width)))
+                for part, own in zip(parts, terms, strict=True)
+            ],
+            format="csr",
+        )
+        for block, width in sorted(widths.items())
+    }
 
 
 class Trace:
@@ -134,12 +215,12 @@ class Trace:
     def input(self, shape: tuple[int, ...]) -> Expression:
         """The network's input as a tensor of `shape`."""
         identity = sp.eye_array(self.input_size, format="csr")
-        return Expression(shape, {INPUT: identity}, np.zeros(self.input_size))
+        return Expression.exact(shape, {INPUT: identity}, np.zeros(self.input_size))
 
     def constant(self, value: NDArray[Any]) -> Expression:
         """A constant tensor."""
         array = np.asarray(value, dtype=np.float64)
-        return Expression(array.shape, {}, array.reshape(-1).copy())
+        return Expression.exact(array.shape, {}, array.reshape(-1).copy())
 
     def relu(self, x: Expression) -> Expression:
         """max(x, 0). Elements that can't be negative by construction need no variable."""
@@ -150,15 +231,16 @@ class Trace:
             lowest = np.minimum(term.min(axis=1).toarray(), 0.0)
             nonnegative &= (lowest == 0) & (block != INPUT) | (np.diff(term.indptr) == 0)
         fresh = np.flatnonzero(varies & ~nonnegative)
-        kept = np.where(nonnegative, 1.0, 0.0)  # constants and sums of ReLUs stay as they are
-        same = x.linear(sp.diags_array(kept, format="csr"), x.shape)
+        stays = nonnegative & (varies | (x.constant > 0))  # constants and sums of ReLUs
+        same = x.linear(sp.diags_array(stays.astype(float), format="csr"), x.shape)
         if not len(fresh):
             return same
         self._relus.append(x.reshape((x.size,)).take(fresh))
         place = sp.csr_array(
             (np.ones(len(fresh)), (fresh, np.arange(len(fresh)))), shape=(x.size, len(fresh))
         )
-        return same + Expression(x.shape, {len(self._relus): place}, np.zeros(x.size))
+        opened = Expression.exact(x.shape, {len(self._relus): place}, np.zeros(x.size))
+        return opened + same if stays.any() else opened
 
     def maximum(self, a: Expression, b: Expression) -> Expression:
         """max(a, b) = b + relu(a - b)."""
@@ -191,11 +273,10 @@ class Trace:
             later = [expression(b) for b, at in levels.items() if at > level]
             later += [output] if level < depth else []
             carried = self._carried(state, later)
-            weight, bias = _assemble(rows, carried, state)
-            relu = np.zeros(len(bias), dtype=bool)
+            layer = _assemble(rows, carried, state)
             if level < depth:
-                relu[: sum(row.size for row in rows)] = True
-            layers.append(Layer(compact(weight), bias, relu))
+                layer.relu[: sum(row.size for row in rows)] = True
+            layers.append(layer)
             state = [(b, np.arange(expression(b).size)) for b in fresh] + carried
         return Network(tuple(layers))
 
@@ -228,26 +309,37 @@ def _assemble(
     rows: list[Expression],
     carried: list[tuple[int, NDArray[np.intp]]],
     state: list[tuple[int, NDArray[np.intp]]],
-) -> tuple[Matrix, Float]:
-    """Weight and bias over the variables of `state`: the rows, then the variables carried on."""
-    widths = [len(columns) for _, columns in state]
-    grid: list[Matrix] = []
-    for row in rows:
-        cells = []
-        for (block, columns), width in zip(state, widths, strict=True):
-            term = row.terms.get(block)
-            cells.append(sp.csr_array((row.size, width)) if term is None else term[:, columns])
+) -> Layer:
+    """A layer over the variables of `state`, without ReLUs: the rows, then the variables carried on."""
+    unit = [_carry(block, keep, dict(state)[block]) for block, keep in carried]
+    parts = [*rows, *unit]
+    weight = _grid(parts, [row.terms for row in parts], state)
+    bias = np.concatenate([row.constant for row in parts])
+    plain = all(row.sizes is None for row in parts)
+    sums = Sums(
+        None if plain else compact(_grid(parts, [row.absolute for row in parts], state)),
+        np.concatenate([row.largest for row in parts]),
+        np.concatenate([np.full(row.size, row.roundings) for row in parts]),
+    )
+    return Layer(compact(weight), bias, np.zeros(len(bias), dtype=bool), sums)
+
+
+def _carry(block: int, keep: NDArray[np.intp], columns: NDArray[np.intp]) -> Expression:
+    """Variables of a block as they are."""
+    place = np.arange(len(keep)), keep
+    term = sp.csr_array((np.ones(len(keep)), place), shape=(len(keep), int(columns[-1]) + 1))
+    return Expression.exact((len(keep),), {block: term}, np.zeros(len(keep)))
+
+
+def _grid(
+    parts: list[Expression], terms: list[dict[int, Matrix]], state: list[tuple[int, NDArray[np.intp]]]
+) -> Matrix:
+    """The terms as one csr_array over the variables of `state`."""
+    grid = []
+    for part, own in zip(parts, terms, strict=True):
+        cells = [
+            own[block][:, columns] if block in own else sp.csr_array((part.size, len(columns)))
+            for block, columns in state
+        ]
         grid.append(sp.hstack(cells, format="csr"))
-    for block, keep in carried:
-        cells = []
-        for (source, columns), width in zip(state, widths, strict=True):
-            if source != block:
-                cells.append(sp.csr_array((len(keep), width)))
-                continue
-            at = np.searchsorted(columns, keep)
-            cells.append(
-                sp.csr_array((np.ones(len(keep)), (np.arange(len(keep)), at)), shape=(len(keep), width))
-            )
-        grid.append(sp.hstack(cells, format="csr"))
-    bias = [row.constant for row in rows] + [np.zeros(len(keep)) for _, keep in carried]
-    return sp.vstack(grid, format="csr"), np.concatenate(bias)
+    return sp.vstack(grid, format="csr")

@@ -20,6 +20,7 @@ from pytest_ensemble.errors import ModelError, UnsupportedOperatorError
 from pytest_ensemble.networks.expression import Expression, Trace, concatenate
 from pytest_ensemble.networks.network import Network
 from pytest_ensemble.networks.operators import OPERATORS, Node, NotPiecewiseLinear, Value
+from pytest_ensemble.networks.rounding import SOFTMAX
 
 __all__ = ["Lowered", "lower"]
 
@@ -267,6 +268,8 @@ def _finish(
     for layer in network.layers:
         if not np.isfinite(layer.bias.sum() + layer.weight.sum()):
             raise ModelError(f"{where}: has weights that are NaN or infinite.")
+    if verdict.scores != verdict.source:
+        network = replace(network, score_rounding=SOFTMAX)
     return Lowered(network, verdict.source, verdict.scores, label, binary)
 
 

@@ -19,16 +19,40 @@ from numpy.typing import NDArray
 Float = NDArray[np.float64]
 Weight = Any  # Float of shape (out, in), or a csr_array of that shape: scipy's types differ by version
 
-__all__ = ["Float", "Layer", "Network", "Weight", "compact", "dense", "side_by_side"]
+__all__ = ["Float", "Layer", "Network", "Sums", "Weight", "compact", "dense", "side_by_side"]
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """How a file computes the sums of a layer, for bounds of what rounding does to them.
+
+    Attributes:
+        weight: (out, in), what absolute values add up to where several steps of the file were made one and
+            may have cancelled; None where that is |weight| of the layer: each row is a single sum.
+        bias: (out,), the same for the bias.
+        roundings: (out,), that a summand goes through at most.
+    """
+
+    weight: Weight | None
+    bias: Float
+    roundings: NDArray[np.intp]
 
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """`y = z where relu is False, max(z, 0) where it is True`, with `z = weight @ x + bias`."""
+    """`y = z where relu is False, max(z, 0) where it is True`, with `z = weight @ x + bias`.
 
-    weight: Weight  # (out, in)
-    bias: Float  # (out,)
-    relu: NDArray[np.bool_]  # (out,)
+    Attributes:
+        weight: (out, in).
+        bias: (out,).
+        relu: (out,).
+        sums: how the file computes z; None if as one sum a row.
+    """
+
+    weight: Weight
+    bias: Float
+    relu: NDArray[np.bool_]
+    sums: Sums | None = None
 
     @property
     def size(self) -> int:
@@ -46,9 +70,16 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A chain of layers; the last one has no ReLU. Shapes: (m, input_size) -> (m, output_size)."""
+    """A chain of layers; the last one has no ReLU. Shapes: (m, input_size) -> (m, output_size).
+
+    Attributes:
+        layers: at least one.
+        score_rounding: how close two outputs may be while the file's scores, which are computed from them,
+            name the other one; 0 where the outputs are the scores.
+    """
 
     layers: tuple[Layer, ...]
+    score_rounding: float = 0.0
 
     def __post_init__(self) -> None:
         if self.layers[-1].relu.any():

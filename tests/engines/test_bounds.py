@@ -123,7 +123,7 @@ def test_affine_bounds_hold_at_any_multipliers(seed: int) -> None:
     case = Case(seed)
     case.randomise()
     rows = case.rows.cast(np.float64)
-    linear = linearise(case.frame.exact, rows)
+    linear = linearise(case.frame.exact, case.frame.exact_boxes, rows)
     chains = case.frame.exact
     for row in range(len(rows)):
         x = case.inputs(int(rows.box[row]))

@@ -121,8 +121,7 @@ def _batch_normalization(node: Node) -> Expression:
     )
     column = (-1, *(1,) * (len(x.shape) - 2))
     factor = scale / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
-    offset: NDArray[np.float64] = (shift - mean * factor).reshape(column)
-    return x.scale(factor.reshape(column)) + offset
+    return (x - mean.reshape(column)).scale(factor.reshape(column)) + shift.reshape(column)
 
 
 @operator("Scaler")  # ai.onnx.ml: what skl2onnx writes for a StandardScaler
