@@ -29,6 +29,7 @@ __all__ = ["BOUNDARY", "TIMEOUT", "Board", "Known", "Squad"]
 # Why a level of a cell was given up.
 TIMEOUT, BOUNDARY = 1, 2
 
+_HAIR = 0.25  # of what rounding may add to a margin; it was never seen to add as much
 LARGEST = 1e30  # numbers that overflow are unknown altogether; float32 must hold them
 _WEIGHTS = 1 << 23  # that the teams of one squad may have together
 
@@ -285,10 +286,13 @@ class Board:
                 self._confirm(cells[candidate, team][first], back, point[tried], level, pulled)
 
     def insist(self, cell: int, level: int, x: Array) -> None:
-        """Search for a witness around an input, shape (n,), that errs in real arithmetic only by a hair."""
+        """Search for a witness around an input, shape (n,), that is one in real numbers, or almost."""
         point = int(self.point[cell])
-        members = [self.models[index] for index in self.teams[self.team[cell]]]
+        indices = list(self.teams[self.team[cell]])
+        members = [self.models[index] for index in indices]
         label, ball = int(self.labels[point]), self.balls[level][point]
+        if self._clearly_right(indices, point, level, x):
+            return
 
         def execute(x: NDArray[np.float32]) -> Array:
             return np.stack([margins(model, x, label) for model in members], axis=1)
@@ -297,6 +301,19 @@ class Board:
         if level < self.found[cell] and all(errs(model, best, label)[0] for model in members):
             self.found[cell] = level
             self.witnesses[cell] = best[0]
+
+    def _clearly_right(self, indices: list[int], point: int, level: int, x: Array) -> bool:
+        """Whether some network is so right at x that rounding hardly ever makes it err."""
+        rounding = self.everyone.exact_boxes.rounding
+        assert rounding is not None
+        label, box = self.labels[point], level * len(self.labels) + point
+        for index in indices:
+            logits = self.models[index].network.evaluate(x[None])[0]
+            margin = logits - logits[label]
+            margin[label] = -np.inf
+            if (margin < -_HAIR * rounding[box, index]).all():
+                return True
+        return False
 
     @cached_property
     def _origins(self) -> NDArray[np.float32]:

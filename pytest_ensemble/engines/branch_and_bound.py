@@ -30,6 +30,7 @@ _STEPS = 7  # of the optimiser for a child
 _BATCH = 384  # nodes branched at a time
 _ROOT_NEURONS = 16  # of a layer that are tightened before branching
 _ROUNDS = 1  # of tightening before branching
+_TIES = 3  # leaves that can't be decided, after which a search is given up: it can't end with a proof
 
 Offer = Callable[[Index, Array], NDArray[np.bool_]]
 Insist = Callable[[int, Array], NDArray[np.bool_]]
@@ -86,6 +87,7 @@ class BranchAndBound:
         self.nodes = np.zeros(owners, np.int64)
         self._stack: list[_Nodes] = []
         self._seconds = np.zeros(owners)
+        self._ties = np.zeros(owners, np.int64)
 
     @property
     def open(self) -> NDArray[np.bool_]:
@@ -93,7 +95,12 @@ class BranchAndBound:
         open_ = np.zeros(len(self.sat), np.bool_)
         for nodes in self._stack:
             open_[nodes.owner] = True
-        return open_ & ~self.sat & ~self.cut
+        return open_ & ~self._settled
+
+    @property
+    def _settled(self) -> NDArray[np.bool_]:
+        """(O,), owners of whom nothing more is asked."""
+        return self.sat | self.cut | (self._ties >= _TIES)
 
     @property
     def unsat(self) -> NDArray[np.bool_]:
@@ -153,7 +160,7 @@ class BranchAndBound:
         parts: list[_Nodes] = []
         while self._stack and sum(map(len, parts)) < _BATCH:
             part = self._stack.pop()
-            parts.insert(0, part.take(~(self.sat | self.cut)[part.owner]))
+            parts.insert(0, part.take(~self._settled[part.owner]))
         nodes = _join(parts)
         if len(nodes) > _BATCH:
             self._stack.append(nodes.take(slice(0, -_BATCH)))
@@ -222,7 +229,7 @@ class BranchAndBound:
         leaves = self._bound(leaves, steps=40, look=10)
         for row in range(len(leaves)):
             owner = leaves.owner[[row]]
-            if self.sat[owner[0]]:
+            if self._settled[owner[0]]:
                 continue
             x, multipliers = solve_leaf(self.frame, leaves.rows.take([row]))
             if x is not None:
@@ -231,6 +238,7 @@ class BranchAndBound:
                     self.sat |= self.insist(int(owner[0]), x)
             if multipliers is None or not certify(self.frame.exact, self.frame.exact_boxes, multipliers)[0]:
                 self.boundary[owner] = True
+                self._ties[owner] += 1
 
 
 def _join(parts: list[_Nodes]) -> _Nodes:

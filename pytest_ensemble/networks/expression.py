@@ -38,7 +38,7 @@ class Expression:
         constant: (size,).
         largest: absolute values of the constants that it was made of, (size,).
         sizes: the same for the terms; None where they are those of `terms`.
-        roundings: that a summand goes through at most.
+        roundings: that a summand goes through at most; where `sizes` is None, of all sums together.
     """
 
     shape: tuple[int, ...]
@@ -140,7 +140,7 @@ class Expression:
             left.constant + right.constant,
             left.largest + right.largest,
             None if plain else _sum(left.absolute, right.absolute),
-            max(left.roundings, right.roundings) + 1,
+            left.roundings + right.roundings + 1,
         )
 
     def __sub__(self, other: Expression | NDArray[Any]) -> Expression:

@@ -30,7 +30,7 @@ class Sums:
         weight: (out, in), what absolute values add up to where several steps of the file were made one and
             may have cancelled; None where that is |weight| of the layer: each row is a single sum.
         bias: (out,), the same for the bias.
-        roundings: (out,), that a summand goes through at most.
+        roundings: (out,), that a summand goes through at most; of all sums together where `weight` is None.
     """
 
     weight: Weight | None

@@ -3,8 +3,10 @@
 Running error analysis (Wilkinson 1963; Higham, "Accuracy and Stability of Numerical Algorithms", 2002,
 sections 3.1 and 3.3). A summand that goes through at most r roundings, in whatever order the runtime adds and
 with or without fused products, ends up off by a factor within 1 +- gamma_r, gamma_r = r u / (1 - r u) with
-u = 2^-24. So a sum is off by at most gamma_r times the sum of the absolute values of its terms, and passes on
-the errors of those by |weights|. ReLUs never widen a difference, and one that is surely off has no error.
+u = 2^-24. So a sum is off by at most gamma_r times the sum of the absolute values of its terms. Where a row
+is a single sum, each addition is off by at most u times a partial sum, and those are no larger than all
+positive or all negative terms together. Errors of what is summed are passed on by |weights|. ReLUs never
+widen a difference, and one that is surely off has no error.
 
 What that takes for granted: the runtime adds and multiplies in float32 or better, rounds to nearest, and does
 nothing to numbers but what the file says, with weights folded into each other at most (a normalisation into
@@ -16,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_ensemble.networks.network import Float, Layer, Network, dense
+from pytest_ensemble.networks.network import Float, Layer, Network, Sums, dense
 
 __all__ = ["SOFTMAX", "margin_rounding", "output_rounding"]
 
@@ -25,7 +27,7 @@ __all__ = ["SOFTMAX", "margin_rounding", "output_rounding"]
 SOFTMAX = 2.0**-19
 
 _U = 2.0**-24
-_TINY = float(np.finfo(np.float32).tiny)  # the most that underflow, even to zero, can take from a number
+_TINY = float(np.finfo(np.float32).tiny) / _U  # of what underflow, even to zero, takes, times u
 _SAFETY = 1 + 2.0**-10  # for the float64 arithmetic of this file, which errs 2^29 times less than float32
 
 
@@ -36,9 +38,9 @@ def output_rounding(network: Network, low: Float, high: Float) -> Float:
         network: as it was lowered from a file.
         low, high: float64 corners of the boxes, shape (P, n).
     """
-    largest, error = _below_outputs(network, low, high)
+    low, high, error = _below_outputs(network, low, high)
     last = network.layers[-1]
-    return _finite(_product(error, abs(last.weight)) + _own(last, largest))
+    return _finite(_product(error, abs(last.weight)) + _own(last, low, high))
 
 
 def margin_rounding(network: Network, low: Float, high: Float, label: NDArray[np.intp]) -> Float:
@@ -52,9 +54,9 @@ def margin_rounding(network: Network, low: Float, high: Float, label: NDArray[np
         low, high: float64 corners of the boxes, shape (P, n).
         label: (P,), of each box.
     """
-    largest, error = _below_outputs(network, low, high)
+    low, high, error = _below_outputs(network, low, high)
     last = network.layers[-1]
-    weight, own = dense(last.weight), _own(last, largest)
+    weight, own = dense(last.weight), _own(last, low, high)
     margins = np.empty_like(own)
     for one in np.unique(label):
         rows = label == one
@@ -66,29 +68,39 @@ def margin_rounding(network: Network, low: Float, high: Float, label: NDArray[np
     return _finite(margins + network.score_rounding)
 
 
-def _below_outputs(network: Network, low: Float, high: Float) -> tuple[Float, Float]:
-    """The largest absolute values of what the last layer takes, and their errors: shape (P, m)."""
+def _below_outputs(network: Network, low: Float, high: Float) -> tuple[Float, Float, Float]:
+    """The corners, (P, m), of what the last layer takes as executed, and their errors."""
     error = np.zeros_like(low)
     for layer in network.layers[:-1]:
-        largest = np.maximum(np.abs(low), np.abs(high)) + error
         weight = abs(layer.weight)
-        error = (_product(error, weight) + _own(layer, largest)) * _SAFETY
+        moved = _product(error, weight) + _own(layer, low - error, high + error)
         center, reach = layer.affine((low + high) / 2), _product((high - low) / 2, weight)
+        error = moved * _SAFETY
         low, high = center - reach, center + reach
         error = np.where(layer.relu & (high + error <= 0), 0.0, error)
         low, high = layer.activate(low), layer.activate(high)
-    return np.maximum(np.abs(low), np.abs(high)) + error, error
+    return low - error, high + error, error
 
 
-def _own(layer: Layer, largest: Float) -> Float:
-    """What a layer's own roundings may move its pre-activations, given its largest inputs: (P, out)."""
+def _own(layer: Layer, low: Float, high: Float) -> Float:
+    """What a layer's own roundings may move its pre-activations, (P, out), between corners of its inputs."""
     sums = layer.sums
-    weight = abs(layer.weight) if sums is None or sums.weight is None else sums.weight
-    bias = np.abs(layer.bias) if sums is None else sums.bias
-    roundings = (layer.weight != 0).sum(axis=1) + 2 if sums is None else sums.roundings
-    roundings = np.asarray(roundings, np.float64)
-    gamma = roundings * _U / np.maximum(1 - roundings * _U, _U)
-    return np.asarray(gamma * (_product(largest, weight) + bias + _TINY) * _SAFETY)
+    above, below = np.maximum(high, 0), np.maximum(-low, 0)
+    weight = abs(layer.weight)
+    terms = np.asarray((layer.weight != 0).sum(axis=1), np.intp)
+    if sums is None:
+        sums = Sums(None, np.abs(layer.bias), terms + 1)
+    roundings = sums.roundings.astype(np.float64)
+    unit = _U / np.maximum(1 - 2 * roundings * _U, _U)
+    if sums.weight is not None:
+        size = _product(np.maximum(above, below), sums.weight) + sums.bias + _TINY
+        return np.asarray(roundings * unit * size * _SAFETY)
+    size = _product(np.maximum(above, below), weight) + sums.bias
+    # no partial sum of a single sum is larger than its positive or its negative terms together
+    sides = _product(above + below, weight), _product(above - below, layer.weight)
+    partial = np.minimum((sides[0] + np.abs(sides[1])) / 2 + sums.bias, size)
+    others = np.maximum(roundings - terms, 0) + 1
+    return np.asarray(unit * (terms * partial + others * size + roundings * _TINY) * _SAFETY)
 
 
 def _product(values: Float, weight: object) -> Float:
