@@ -18,6 +18,7 @@ from pytest_ensemble.errors import DataError, ModelError
 from pytest_ensemble.networks.expression import LARGEST
 from pytest_ensemble.networks.lowering import Lowered, lower
 from pytest_ensemble.networks.network import Network
+from pytest_ensemble.networks.rounding import output_rounding
 
 __all__ = ["Model"]
 
@@ -254,6 +255,12 @@ class Model:
             raise ModelError(
                 f"{self._where}: its lowering to affine and ReLU layers differs from onnxruntime by "
                 f"{worst:.2g} of its largest value. Please report this model: it must not be gated."
+            )
+        exact = samples.astype(np.float64)
+        if (np.abs(value - expected) > output_rounding(self.network, exact, exact)).any():
+            raise ModelError(
+                f"{self._where}: onnxruntime's float32 differs from its lowering by more than the order of "
+                "sums can explain (reduced precision?). Please report this model: it must not be gated."
             )
         scores, label = self._run(self._session, samples)
         rows, best = np.arange(len(expected)), expected.argmax(axis=1)

@@ -28,9 +28,11 @@ SOFTMAX = 2.0**-19
 
 _U = 2.0**-24
 _TINY = float(np.finfo(np.float32).tiny) / _U  # of what underflow, even to zero, takes, times u
+_LARGEST = float(np.finfo(np.float32).max) / 2  # beyond that, numbers may overflow
 _SAFETY = 1 + 2.0**-10  # for the float64 arithmetic of this file, which errs 2^29 times less than float32
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def output_rounding(network: Network, low: Float, high: Float) -> Float:
     """What rounding may move each output anywhere in some boxes: shape (P, outputs).
 
@@ -43,6 +45,7 @@ def output_rounding(network: Network, low: Float, high: Float) -> Float:
     return _finite(_product(error, abs(last.weight)) + _own(last, low, high))
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def margin_rounding(network: Network, low: Float, high: Float, label: NDArray[np.intp]) -> Float:
     """What rounding may add to the margins `f_p - f_label` anywhere in some boxes: shape (P, classes).
 
@@ -94,13 +97,14 @@ def _own(layer: Layer, low: Float, high: Float) -> Float:
     unit = _U / np.maximum(1 - 2 * roundings * _U, _U)
     if sums.weight is not None:
         size = _product(np.maximum(above, below), sums.weight) + sums.bias + _TINY
-        return np.asarray(roundings * unit * size * _SAFETY)
+        return np.asarray(np.where(size < _LARGEST, roundings * unit * size * _SAFETY, np.inf))
     size = _product(np.maximum(above, below), weight) + sums.bias
     # no partial sum of a single sum is larger than its positive or its negative terms together
     sides = _product(above + below, weight), _product(above - below, layer.weight)
     partial = np.minimum((sides[0] + np.abs(sides[1])) / 2 + sums.bias, size)
     others = np.maximum(roundings - terms, 0) + 1
-    return np.asarray(unit * (terms * partial + others * size + roundings * _TINY) * _SAFETY)
+    own = unit * (terms * partial + others * size + roundings * _TINY) * _SAFETY
+    return np.asarray(np.where(size < _LARGEST, own, np.inf))
 
 
 def _product(values: Float, weight: object) -> Float:
