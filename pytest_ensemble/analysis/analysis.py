@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,7 @@ class Analysis:
         engine: "auto", "native", "milp", "marabou", or an Engine.
         timeout: seconds for one query, or None.
         jobs: solver processes.
+        certificates: folder for proofs that `python -m pytest_ensemble.certificates` checks again.
 
     Raises:
         QueryError: bad epsilons, bounds or points.
@@ -93,13 +95,16 @@ class Analysis:
         engine: str | Engine = "auto",
         timeout: float | None = None,
         jobs: int = 1,
+        certificates: Path | None = None,
     ) -> None:
         self.pool = pool
         self.points = points
         self.epsilons = _read_epsilons(epsilons)
         self.bounds = read_bounds(bounds, pool.input_size)
         _check_points(points, pool, self.bounds)
-        self.engine = make_engine(engine, jobs=jobs) if isinstance(engine, str) else engine
+        self.engine = (
+            make_engine(engine, jobs=jobs, certificates=certificates) if isinstance(engine, str) else engine
+        )
         self.timeout = timeout
         self.jobs = jobs
         self.deadline: float | None = None

@@ -6,6 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pytest_ensemble.engines.base import Engine
 
 __all__ = ["ENGINES", "make_engine"]
@@ -20,8 +22,13 @@ ENGINES = {
 _HAND_ON = 100_000  # nodes after which "auto" asks others
 
 
-def make_engine(name: str, *, jobs: int = 1) -> Engine:
+def make_engine(name: str, *, jobs: int = 1, certificates: Path | None = None) -> Engine:
     """An engine by its name.
+
+    Args:
+        name: one of `ENGINES`.
+        jobs: processes.
+        certificates: folder for what our own engine proves; the others give no certificates.
 
     Raises:
         EngineError: no such engine, or it is not installed here.
@@ -31,7 +38,7 @@ def make_engine(name: str, *, jobs: int = 1) -> Engine:
     if name == "native":
         from pytest_ensemble.engines.cascade import Cascade
 
-        return Cascade(jobs=jobs)
+        return Cascade(jobs=jobs, certificates=certificates)
     if name == "auto":
         from pytest_ensemble.engines.cascade import Cascade
         from pytest_ensemble.engines.marabou_process import available
@@ -39,7 +46,8 @@ def make_engine(name: str, *, jobs: int = 1) -> Engine:
 
         others = ["milp", "marabou"] if available() else ["milp"]
         makers = [partial(_make_with_jobs, other) for other in others]
-        return Cascade(name="auto", jobs=jobs, limit=_HAND_ON, after=Race(makers, jobs=jobs))
+        race = Race(makers, jobs=jobs)
+        return Cascade(name="auto", jobs=jobs, limit=_HAND_ON, after=race, certificates=certificates)
     if name == "milp":
         from pytest_ensemble.engines.milp import MilpEngine
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pytest_ensemble.engines.attack import climb
 from pytest_ensemble.engines.chains import Array, Boxes, Chains, Frame, Index, groups_of
-from pytest_ensemble.engines.preactivations import hidden_bounds, rounded_outwards
+from pytest_ensemble.engines.preactivations import hidden_bounds
 from pytest_ensemble.networks.model import Model
 from pytest_ensemble.networks.network import Network
 from pytest_ensemble.networks.rounding import margin_rounding
@@ -188,6 +188,12 @@ class Board:
         place = box[:, None], columns[team]
         return lower[place], upper[place]
 
+    def bounds_of(self, index: int, box: Index) -> tuple[Array, Array]:
+        """Of one network, as they were used: float32, shape (len(box), neurons of all its hidden layers)."""
+        columns = self.everyone.exact.columns_of((index,))
+        lower, upper = self._preactivations
+        return lower[np.ix_(box, columns)], upper[np.ix_(box, columns)]
+
     @cached_property
     def _preactivations(self) -> tuple[Array, Array]:
         shape = self.everyone.exact_boxes.size.shape
@@ -214,7 +220,7 @@ class Board:
         low, high = hidden_bounds(network, own, refine=refine)
         lower, upper = self._preactivations
         place = np.ix_(missing, columns)
-        lower[place], upper[place] = rounded_outwards(low, high)
+        lower[place], upper[place] = low, high
         self._known[index, missing] = 1 + refine
 
     # --- what is open -----------------------------------------------------------------------------

@@ -35,6 +35,7 @@ __all__ = [
     "magnitude",
     "optimise",
     "root_rows",
+    "weights_of",
 ]
 
 _SLAB = 512  # rows that are certified at a time
@@ -164,7 +165,8 @@ def _objective(chains: Chains, boxes: Boxes, rows: Rows) -> _Objective:
     return _Objective(directions, bias)
 
 
-def _weights(omega: Array) -> Array:
+def weights_of(omega: Array) -> Array:
+    """The weights w, (B, K), that logits stand for."""
     share = np.exp(omega)
     return np.asarray(share / share.sum(axis=1, keepdims=True))
 
@@ -215,7 +217,7 @@ def _forward(chains: Chains, linear: Linear, first: Array, groups: Groups) -> tu
 def linearise(chains: Chains, boxes: Boxes, rows: Rows) -> Linear:
     """The affine bound at the best multipliers: `constant + preactivation[:, :N1] . first(x)`."""
     lines, objective, groups = _lines(chains, rows), _objective(chains, boxes, rows), groups_of(rows.team)
-    return _backward(chains, lines, objective, rows, _weights(rows.omega), groups)
+    return _backward(chains, lines, objective, rows, weights_of(rows.omega), groups)
 
 
 class Peaks(NamedTuple):
@@ -288,7 +290,7 @@ def _optimise_slab(
     scale = sum(np.abs(array).mean(axis=1, keepdims=True) for array in objective.rows) / chains.k**2
     adam = Adam([work.alpha, work.beta, work.omega], [rate, rate * scale, rate])
     for step in range(steps + 1):
-        w = _weights(work.omega)
+        w = weights_of(work.omega)
         linear = _backward(chains, lines, objective, work, w, groups)
         coefficient = linear.preactivation[:, : chains.width]
         move = chains.to_input(coefficient, groups)
@@ -372,7 +374,7 @@ def exact_values(chains: Chains, boxes: Boxes, rows: Rows) -> Float:
 
 def _exact_slab(chains: Chains, boxes: Boxes, rows: Rows) -> Float:
     rows = rows.cast(np.float64)
-    w = _weights(rows.omega)
+    w = weights_of(rows.omega)
     groups = groups_of(rows.team)
     linear = _backward(chains, _lines(chains, rows), _objective(chains, boxes, rows), rows, w, groups)
     coefficient = linear.preactivation[:, : chains.width]
@@ -384,7 +386,7 @@ def _exact_slab(chains: Chains, boxes: Boxes, rows: Rows) -> Float:
 
 def magnitude(chains: Chains, boxes: Boxes, rows: Rows) -> Float:
     """What all terms of the rows' bounds add up to in absolute value, at most: shape (B,)."""
-    objective, w = _objective(chains, boxes, rows), _weights(rows.omega)
+    objective, w = _objective(chains, boxes, rows), weights_of(rows.omega)
     sizes = chains.sizes(boxes, rows.box, rows.team)
     size = np.einsum("bn,bn->b", rows.beta, sizes) + np.einsum("bi,bi->b", w, np.abs(objective.bias))
     for i, (_, bias, place) in enumerate(chains.last):

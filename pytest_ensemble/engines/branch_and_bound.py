@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pytest_ensemble.engines.bounds import Rows, certify, optimise
 from pytest_ensemble.engines.chains import Array, Frame, Index
 from pytest_ensemble.engines.leaf import solve_leaf
-from pytest_ensemble.engines.tightening import NEURONS, tighten
+from pytest_ensemble.engines.tightening import NEURONS, bound_deeper, tighten
 
 __all__ = ["Attack", "BranchAndBound", "Offer"]
 
@@ -39,14 +39,15 @@ Attack = Callable[[Rows, Index, Array], NDArray[np.bool_]]
 
 @dataclass
 class _Nodes:
-    """Open nodes: their rows, owners, and the gaps of their neurons."""
+    """Open nodes: their rows, owners, the gaps of their neurons, and which row they started from."""
 
     rows: Rows
     owner: Index
     gap: Array
+    root: Index
 
     def take(self, which: Any) -> _Nodes:
-        return _Nodes(self.rows.take(which), self.owner[which], self.gap[which])
+        return _Nodes(self.rows.take(which), self.owner[which], self.gap[which], self.root[which])
 
     def __len__(self) -> int:
         return len(self.owner)
@@ -72,6 +73,7 @@ class BranchAndBound:
         *,
         insist: Insist | None = None,
         any_label: bool = True,
+        record: bool = False,
     ) -> None:
         """Args:
         frame: the teams and boxes.
@@ -80,7 +82,10 @@ class BranchAndBound:
             which owners, shape (O,), are known to be sat after that.
         insist: the same for one owner and one input, shape (n,), that errs in real arithmetic by a hair.
         any_label: whether any wrong label is an error, or only a row's targets.
+        record: whether to keep what closes nodes, for `proof`. Bounds of neurons then follow from the signs
+            fixed in a node alone: a proof is its leaves, and nothing has to be believed of the way to them.
         """
+        self._closed: list[tuple[Index, Rows, NDArray[np.int8]]] | None = [] if record else None
         self.insist = insist
         self.frame, self.offer, self.any_label = frame, offer, any_label
         self.sat, self.boundary, self.cut = (np.zeros(owners, np.bool_) for _ in range(3))
@@ -107,6 +112,23 @@ class BranchAndBound:
         """(O,), owners all of whose nodes were closed with proof."""
         return ~(self.sat | self.boundary | self.cut | self.open)
 
+    def proof(self) -> tuple[Rows, NDArray[np.int8]] | None:
+        """The leaves of all owners that are unsat, and the signs that branching has fixed in them, (B, N)."""
+        unsat = self.unsat
+        kept = [
+            (rows.take(own), branch[own])
+            for owner, rows, branch in self._closed or []
+            if (own := unsat[owner]).any()
+        ]
+        if not kept:
+            return None
+        rows, branches = zip(*kept, strict=True)
+        return Rows.concatenate(list(rows)), np.concatenate(branches)
+
+    def _record(self, owner: Index, rows: Rows, branch: NDArray[np.int8]) -> None:
+        if self._closed is not None and len(rows):
+            self._closed.append((owner, rows, branch))
+
     def start(self, rows: Rows, owner: Index, attack: Attack | None = None) -> None:
         """Bound the roots, try their x*, and tighten what stays open.
 
@@ -116,7 +138,8 @@ class BranchAndBound:
             attack: tries harder for witnesses, from rows, owners and x*, shape (B, n); tells which owners,
                 (O,), are known to be sat after that.
         """
-        nodes = _Nodes(rows, owner, np.zeros_like(rows.lower))
+        self._roots = rows.take(np.arange(len(rows))) if self._closed is not None else rows
+        nodes = _Nodes(rows, owner, np.zeros_like(rows.lower), np.arange(len(rows)))
         nodes = self._bound(nodes, steps=_ROOT_STEPS, look=5, attack=attack)
         for _ in range(_ROUNDS):
             nodes = self._bound(self._tightened(nodes, neurons=_ROOT_NEURONS), steps=10, look=5)
@@ -169,13 +192,17 @@ class BranchAndBound:
 
     def _expand(self, nodes: _Nodes) -> None:
         """Put the open children of nodes on the stack; settle leaves."""
-        nodes = self._tightened(nodes)
+        if self._closed is None:
+            nodes = self._tightened(nodes)
         pick = self._choose(nodes)
         leaf = pick < 0
         self._settle_leaves(nodes.take(leaf))
         nodes, pick = nodes.take(~leaf), pick[~leaf]
         if len(nodes):
-            children = self._bound(_branch(nodes, pick), steps=_STEPS, look=_STEPS + 1)
+            children = _branch(nodes, pick)
+            if self._closed is not None:
+                children = self._tightened(children)
+            children = self._bound(children, steps=_STEPS, look=_STEPS + 1)
             # depth first, the least promising child deepest: sat ends early, memory stays small
             self._stack.append(children.take(np.argsort(children.rows.value)))
 
@@ -199,6 +226,8 @@ class BranchAndBound:
             self.sat |= self.offer(nodes.owner[peaks.erring], peaks.x)
         negative = np.flatnonzero(nodes.rows.value < 0)
         proven = certify(frame.exact, frame.exact_boxes, nodes.rows.take(negative))
+        closed = nodes.take(negative[proven])
+        self._record(closed.owner, closed.rows, closed.rows.side)
         keep = ~self.sat[nodes.owner]
         keep[negative[proven]] = False
         nodes = nodes.take(keep)
@@ -211,8 +240,17 @@ class BranchAndBound:
         """The nodes with tighter neurons, their values to be computed anew; without those proven empty."""
         if not len(nodes):
             return nodes
-        empty = tighten(self.frame, nodes.rows, neurons=neurons)
-        nodes.rows.value[:] = np.inf
+        rows = nodes.rows
+        if self._closed is None:
+            empty = tighten(self.frame, rows, neurons=neurons)
+        else:
+            lower, upper = self._roots.lower[nodes.root], self._roots.upper[nodes.root]
+            rows.lower = np.where(rows.side > 0, np.maximum(lower, 0), lower)
+            rows.upper = np.where(rows.side < 0, np.minimum(upper, 0), upper)
+            empty = bound_deeper(self.frame, rows)
+            nothing = nodes.take(empty)
+            self._record(nothing.owner, nothing.rows, nothing.rows.side)
+        rows.value[:] = np.inf
         return nodes.take(~empty)
 
     def _choose(self, nodes: _Nodes) -> Index:
@@ -239,6 +277,8 @@ class BranchAndBound:
             if multipliers is None or not certify(self.frame.exact, self.frame.exact_boxes, multipliers)[0]:
                 self.boundary[owner] = True
                 self._ties[owner] += 1
+            else:
+                self._record(owner, multipliers, leaves.rows.side[[row]])
 
 
 def _join(parts: list[_Nodes]) -> _Nodes:
@@ -246,6 +286,7 @@ def _join(parts: list[_Nodes]) -> _Nodes:
         Rows.concatenate([part.rows for part in parts]),
         np.concatenate([part.owner for part in parts]),
         np.concatenate([part.gap for part in parts]),
+        np.concatenate([part.root for part in parts]),
     )
 
 

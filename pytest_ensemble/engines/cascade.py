@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from pathlib import Path
 
 from threadpoolctl import ThreadpoolController
 
 from pytest_ensemble.engines.base import Budget, Engine
 from pytest_ensemble.engines.board import BOUNDARY, Board
+from pytest_ensemble.engines.proofs import Proofs
 from pytest_ensemble.engines.stages import Clock, solve_board
 from pytest_ensemble.engines.workers import Workers
 from pytest_ensemble.queries.answer import Answer, Outcome, Reason
@@ -39,18 +41,21 @@ class Cascade:
         jobs: int = 1,
         limit: int | None = None,
         after: Engine | None = None,
+        certificates: Path | None = None,
     ) -> None:
         """Args:
         name: of the whole; answers name who gave them, "native" or an engine of `after`.
         jobs: processes, this one included.
         limit: nodes that a pair may take around a point at one epsilon; None for as many as it needs.
         after: is asked what stays open at the limit.
+        certificates: folder that gets the proofs of all that is answered "unsat" here; None for none.
         """
         self.name = name
         self._jobs = jobs
-        self._workers = Workers(jobs - 1) if jobs > 1 else None
+        self._workers = Workers(jobs - 1, certificates) if jobs > 1 else None
         self._limit = limit
         self._after = after
+        self._certificates = certificates
 
     def solve(self, queries: Sequence[Query], budget: Budget) -> Iterator[Solved]:
         """Answer each query as soon as its answer is known; see `Engine`."""
@@ -88,9 +93,23 @@ class Cascade:
         queries: dict[tuple[int, int], list[Query]] = {}
         for query, place in zip(batch, board.place_of, strict=True):
             queries.setdefault(place, []).append(query)
-        clock = Clock(budget, self._limit)
+        proofs = None if self._certificates is None else Proofs(board)
+        try:
+            yield from self._answers(board, queries, budget, proofs)
+        finally:
+            if proofs is not None and self._certificates is not None:
+                proofs.write(self._certificates)
+
+    def _answers(
+        self,
+        board: Board,
+        queries: dict[tuple[int, int], list[Query]],
+        budget: Budget,
+        proofs: Proofs | None,
+    ) -> Iterator[Solved]:
+        """What each stage settles, then what stays open."""
         start = time.perf_counter()
-        for stage in solve_board(board, clock):
+        for stage in solve_board(board, Clock(budget, self._limit), proofs):
             known = [entry for entry in board.settled() if (entry.cell, entry.level) in queries]
             now = time.perf_counter()
             share = (now - start) / max(1, len(known))

@@ -31,6 +31,8 @@ def hidden_bounds(
 ) -> tuple[Float, Float]:
     """Bounds of all hidden pre-activations of one network over P boxes, shapes (P, N), rounded outwards.
 
+    They are float32 numbers, layer by layer: each layer's follow from what is kept of those below it.
+
     Args:
         network: the network.
         boxes: float64 ones, on the axis of its neurons.
@@ -41,7 +43,7 @@ def hidden_bounds(
     lower = np.zeros((len(boxes.center), chains.neurons))
     upper = np.zeros_like(lower)
     first = slice(0, chains.width)
-    lower[:, first], upper[:, first] = first_layer_bounds(chains, boxes)
+    lower[:, first], upper[:, first] = rounded_outwards(*first_layer_bounds(chains, boxes))
     for position, part in enumerate(chains.parts):
         _interval(chains, boxes, part, lower, upper)
         count = part.outputs.stop - part.outputs.start
@@ -51,6 +53,8 @@ def hidden_bounds(
             _crown(chains, boxes, position, lower[chosen], upper[chosen], np.arange(len(lower))[chosen])
         if refine and isinstance(part.weight[0], np.ndarray):
             _refine(network, boxes, position, part, lower, upper)
+        place = part.outputs
+        lower[:, place], upper[:, place] = rounded_outwards(lower[:, place], upper[:, place])
     return lower, upper
 
 
@@ -89,7 +93,7 @@ def _refine(network: Network, boxes: Boxes, position: int, part: Part, lower: Fl
     if not len(box):
         return
     target, box = np.concatenate([neuron, size + neuron]), np.concatenate([box, box])
-    down, up = rounded_outwards(lower[:, below], upper[:, below])
+    down, up = lower[:, below].astype(np.float32), upper[:, below].astype(np.float32)
     team, label = np.zeros_like(box), np.full_like(box, 2 * size)
     rows = root_rows(team, box, label, target[:, None], down[box], up[box])
     optimise(fast, fast_boxes, rows, steps=_STEPS, look=_STEPS + 1, any_label=False)

@@ -29,6 +29,7 @@ from pytest_ensemble.engines.board import BOUNDARY, TIMEOUT, Board, Squad
 from pytest_ensemble.engines.bounds import Rows, certify, optimise, root_rows
 from pytest_ensemble.engines.branch_and_bound import BranchAndBound
 from pytest_ensemble.engines.chains import Array, Index
+from pytest_ensemble.engines.proofs import Proofs
 
 __all__ = ["Clock", "solve_board"]
 
@@ -66,15 +67,16 @@ class Clock:
         return self.budget.spent()
 
 
-def solve_board(board: Board, clock: Clock) -> Iterator[str]:
+def solve_board(board: Board, clock: Clock, proofs: Proofs | None = None) -> Iterator[str]:
     """Settle what a board asks; yields the name of each stage after it, when its answers can be read.
 
     Args:
         board: changed in place.
         clock: when to stop; what is open then stays open.
+        proofs: where to keep what is proven, if anywhere. Searches are slower then.
     """
     clock = clock.shared_by(int((board.open()).any(axis=1).sum()))
-    _bound_singles(board)
+    _bound_singles(board, proofs)
     yield "bounds"
     starts = _attack_singles(board)
     for squad in board.squads:
@@ -82,9 +84,9 @@ def solve_board(board: Board, clock: Clock) -> Iterator[str]:
     yield "attack"
     while not clock.spent() and (board.top() >= 0).any():
         for squad in board.singles:
-            yield from _search_singles(board, squad, clock)
+            yield from _search_singles(board, squad, clock, proofs)
         for squad in board.squads:
-            yield from _search_teams(board, squad, clock)
+            yield from _search_teams(board, squad, clock, proofs)
 
 
 # --- one network ----------------------------------------------------------------------------------
@@ -150,7 +152,7 @@ def _at(board: Board, level: Index) -> NDArray[np.bool_]:
     return np.asarray(np.arange(len(board.levels)) == level[:, None])
 
 
-def _bound_singles(board: Board) -> None:
+def _bound_singles(board: Board, proofs: Proofs | None) -> None:
     """Labels that CROWN rules out, from the largest level downwards."""
     needed = _needed(board, board.open())
     for squad in board.singles:
@@ -162,7 +164,10 @@ def _bound_singles(board: Board) -> None:
             rows = labels.rows(board, squad)
             optimise(frame.fast, frame.fast_boxes, rows, steps=0)
             negative = np.flatnonzero(rows.value < 0)
-            labels.rule_out(board, negative[certify(frame.exact, frame.exact_boxes, rows.take(negative))])
+            proven = negative[certify(frame.exact, frame.exact_boxes, rows.take(negative))]
+            labels.rule_out(board, proven)
+            if proofs is not None:
+                proofs.add(squad, rows.take(proven), rows.side[proven])
     board.prove_by_singles()
 
 
@@ -219,37 +224,49 @@ def _attack_teams(board: Board, squad: Squad, starts: Array) -> None:
             board.offer(point[least > 0], x[least > 0])
 
 
-def _search_singles(board: Board, squad: Squad, clock: Clock) -> Iterator[str]:
+def _search_singles(board: Board, squad: Squad, clock: Clock, proofs: Proofs | None) -> Iterator[str]:
     """Exactly which labels each network can be brought to, at the level that its cells ask next."""
     labels = _Labels.unsettled(board, squad, _needed(board, _at(board, board.top())))
     if not len(labels):
         return
-    search = BranchAndBound(squad.frame, len(labels), partial(labels.offer, board), any_label=False)
-    search.start(labels.rows(board, squad, refine=True), np.arange(len(labels)))
+    record = proofs is not None
+    search = BranchAndBound(
+        squad.frame, len(labels), partial(labels.offer, board), any_label=False, record=record
+    )
+    search.start(labels.rows(board, squad, refine=not record), np.arange(len(labels)))
     labels.rule_out(board, search.unsat)
     board.prove_by_singles()
     yield "single bounds"
     search.branch(limit=_SINGLE_NODES, stop=clock.spent)
     labels.rule_out(board, search.unsat)
+    _keep(proofs, squad, search)
     board.prove_by_singles()
     yield "single branching"
+
+
+def _keep(proofs: Proofs | None, squad: Squad, search: BranchAndBound) -> None:
+    proof = search.proof()
+    if proofs is not None and proof is not None:
+        proofs.add(squad, *proof)
 
 
 # --- teams ----------------------------------------------------------------------------------------
 
 
-def _search_teams(board: Board, squad: Squad, clock: Clock) -> Iterator[str]:
+def _search_teams(board: Board, squad: Squad, clock: Clock, proofs: Proofs | None) -> Iterator[str]:
     """The joint question for every open cell of a squad, at its highest open level."""
     joint = _Joint.open(board, squad).feasible()
     if not len(joint.cells):
         return
-    rows, owner = joint.rows()
-    search = BranchAndBound(squad.frame, len(joint.cells), joint.offer, insist=joint.insist)
+    record = proofs is not None
+    rows, owner = joint.rows(refine=not record)
+    search = BranchAndBound(squad.frame, len(joint.cells), joint.offer, insist=joint.insist, record=record)
     search.start(rows, owner, joint.attack)
     joint.prove(search.unsat)
     yield "joint bounds"
     search.branch(limit=clock.nodes, timeout=clock.budget.timeout, stop=clock.spent)
     joint.prove(search.unsat)
+    _keep(proofs, squad, search)
     for reason, left in ((TIMEOUT, search.cut), (BOUNDARY, search.boundary & ~search.cut)):
         board.given_up[joint.cells[left], joint.level[left]] = reason
     yield "joint branching"
@@ -289,7 +306,7 @@ class _Joint:
         self.board.given_up[self.cells[~few], self.level[~few]] = TIMEOUT
         return replace(self, cells=self.cells[few], level=self.level[few], team=self.team[few])
 
-    def rows(self) -> tuple[Rows, Index]:
+    def rows(self, *, refine: bool) -> tuple[Rows, Index]:
         """A row for every choice of labels that the members can each be brought to, and its owner."""
         board = self.board
         owner: list[int] = []
@@ -302,7 +319,7 @@ class _Joint:
         owners = np.array(owner, np.intp)
         point, team = board.point[self.cells[owners]], self.team[owners]
         box = board.box(point, self.level[owners])
-        lower, upper = board.bounds(self.squad, team, box, refine=True)
+        lower, upper = board.bounds(self.squad, team, box, refine=refine)
         target = np.array(targets, np.intp).reshape(-1, self.squad.members.shape[1])
         return root_rows(team, box, board.labels[point], target, lower, upper), owners
 

@@ -23,7 +23,7 @@ from pytest_ensemble.engines.bounds import Rows, linearise, magnitude
 from pytest_ensemble.engines.chains import Array, Frame, Index, Part, groups_of
 from pytest_ensemble.networks.network import Float
 
-__all__ = ["tighten"]
+__all__ = ["bound_deeper", "tighten"]
 
 NEURONS = 10  # of a layer that are tightened in a row: those whose relaxations cost most
 _LAMBDAS = 2
@@ -41,13 +41,27 @@ def tighten(frame: Frame, rows: Rows, *, neurons: int = NEURONS) -> NDArray[np.b
     Returns:
         (B,) bool: rows in which a neuron has no value left, so that nothing can err.
     """
-    chains = frame.exact
-    layers = [chains.first, *(part.weight for part in chains.parts)]
-    if len(rows) and all(isinstance(weights[0], np.ndarray) for weights in layers):
+    if len(rows) and _is_dense(frame):
         cut = _cut(frame, rows)
-        for part in (None, *chains.parts):
+        for part in (None, *frame.exact.parts):
             _tighten_layer(frame, rows, cut, part, neurons)
     return np.asarray((rows.lower > rows.upper).any(axis=1))
+
+
+def bound_deeper(frame: Frame, rows: Rows) -> NDArray[np.bool_]:
+    """The same without the half-space, for all neurons of deeper layers: what branching below them leaves.
+
+    Bounds follow from the signs that branching has fixed and the bounds given, so they can be checked alone.
+    """
+    if len(rows) and _is_dense(frame):
+        for part in frame.exact.parts:
+            _tighten_layer(frame, rows, None, part, frame.exact.neurons)
+    return np.asarray((rows.lower > rows.upper).any(axis=1))
+
+
+def _is_dense(frame: Frame) -> bool:
+    layers = [frame.exact.first, *(part.weight for part in frame.exact.parts)]
+    return all(isinstance(weights[0], np.ndarray) for weights in layers)
 
 
 class _Cut(NamedTuple):
@@ -77,7 +91,7 @@ def _cut(frame: Frame, rows: Rows) -> _Cut:
     return _Cut(slope, level, rounding, linear.activation)
 
 
-def _tighten_layer(frame: Frame, rows: Rows, cut: _Cut, part: Part | None, neurons: int) -> None:
+def _tighten_layer(frame: Frame, rows: Rows, cut: _Cut | None, part: Part | None, neurons: int) -> None:
     chains = frame.fast
     place = slice(0, chains.width) if part is None else part.outputs
     lower, upper = rows.lower[:, place], rows.upper[:, place]
@@ -85,9 +99,10 @@ def _tighten_layer(frame: Frame, rows: Rows, cut: _Cut, part: Part | None, neuro
     count = min(neurons, int(unstable.sum(axis=1).max()))
     if not count:
         return
-    height = -lower * upper / np.where(unstable, upper - lower, 1)
-    above = cut.activation[:, place]
-    cost = np.where(unstable, np.where(above > 0, above, -0.05 * above) * height, -1)
+    cost = np.where(unstable, -lower * upper / np.where(unstable, upper - lower, 1), -1)
+    if cut is not None:
+        above = cut.activation[:, place]
+        cost = np.where(unstable, np.where(above > 0, above, -0.05 * above) * cost, -1)
     chosen = place.start + np.argpartition(-cost, count - 1, axis=1)[:, :count]
     slab = max(1, _NUMBERS // (2 * count * chains.inputs))
     for team, group in groups_of(rows.team):
@@ -97,21 +112,29 @@ def _tighten_layer(frame: Frame, rows: Rows, cut: _Cut, part: Part | None, neuro
 
 
 def _slab(
-    frame: Frame, rows: Rows, cut: _Cut, place: Index, neurons: Index, team: int, part: Part | None
+    frame: Frame, rows: Rows, cut: _Cut | None, place: Index, neurons: Index, team: int, part: Part | None
 ) -> None:
     """Tighten chosen neurons, (R, C), of one layer in some rows, (R,), of one team."""
     row, count = place[:, None], neurons.shape[1]
     z = _first_layer if part is None else _deeper_layer
     bound = z(frame, rows, place, neurons, team, part)
-    slope, size = cut.slope[place], np.abs(cut.slope[place]).sum(axis=1, dtype=np.float64)
-    reach = np.abs(bound.slope).sum(axis=2, dtype=np.float64)
     # float32 sums of n products, each with factors rounded once or twice: as in `certify`
-    chains = frame.exact
-    unit = 2 * (chains.inputs + chains.neurons + 64) * 2.0**-24
-    middle, level = bound.level + unit * bound.rounding, cut.level[place] + unit * cut.rounding[place]
+    unit = 2 * (frame.exact.inputs + frame.exact.neurons + 64) * 2.0**-24
     best = np.concatenate([rows.upper[row, neurons], -rows.lower[row, neurons]], axis=1).astype(np.float64)
+    reach = np.abs(bound.slope).sum(axis=2, dtype=np.float64)
     if part is not None:  # what branching has fixed below may be enough
-        np.minimum(best, middle + (1 + unit) * reach, out=best)
+        np.minimum(best, bound.level + unit * bound.rounding + (1 + unit) * reach, out=best)
+    if cut is not None:
+        _minimise(cut, place, bound, reach, unit, best)
+    upper, lower = best[:, :count], -best[:, count:]
+    rows.upper[row, neurons] = np.minimum(rows.upper[row, neurons], _up(upper))
+    rows.lower[row, neurons] = np.maximum(rows.lower[row, neurons], -_up(-lower))
+
+
+def _minimise(cut: _Cut, place: Index, bound: _Affine, reach: Float, unit: float, best: Float) -> None:
+    """Over lambda, in place: `best`, (R, 2C), and `reach`, what slopes can add over the box."""
+    slope, size = cut.slope[place], np.abs(cut.slope[place]).sum(axis=1, dtype=np.float64)
+    middle, level = bound.level + unit * bound.rounding, cut.level[place] + unit * cut.rounding[place]
     multiplier = reach / np.maximum(size, 1e-30)[:, None]
     least, most = np.zeros_like(multiplier), np.full_like(multiplier, np.inf)
     ones = np.ones(slope.shape[1], np.float32)
@@ -132,9 +155,6 @@ def _slab(
             multiplier = np.where(
                 np.isinf(most), 3 * multiplier, np.where(least == 0, multiplier / 3, between)
             )
-    upper, lower = best[:, :count], -best[:, count:]
-    rows.upper[row, neurons] = np.minimum(rows.upper[row, neurons], _up(upper))
-    rows.lower[row, neurons] = np.maximum(rows.lower[row, neurons], -_up(-lower))
 
 
 def _up(values: Float) -> NDArray[np.float32]:

@@ -1,7 +1,8 @@
 """A process that solves batches of queries for its parent; see `workers`. Run as a script.
 
-Messages are pickled. On stdin: the import path, then (queries, limit of nodes, timeout, seconds left). On
-what was stdout: "ready"; [(place of the query, answer)] as answers come; "done" after each batch.
+Messages are pickled. On stdin: the import path, then (queries, limit of nodes, timeout, seconds left, folder
+for certificates). On what was stdout: "ready"; [(place of the query, answer)] as answers come; "done" after
+each batch.
 """
 
 from __future__ import annotations
@@ -33,14 +34,14 @@ def main() -> None:
     send("ready")
     while True:
         try:
-            queries, limit, timeout, seconds = pickle.load(sys.stdin.buffer)
+            queries, limit, timeout, seconds, certificates = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
         place = {id(query): index for index, query in enumerate(queries)}
         budget = Budget(timeout, None if seconds is None else time.monotonic() + seconds)
         solved: list[Any] = []
         sent = time.monotonic()
-        for query, answer in Cascade(limit=limit).solve(queries, budget):
+        for query, answer in Cascade(limit=limit, certificates=certificates).solve(queries, budget):
             solved.append((place[id(query)], answer))
             if time.monotonic() - sent > 0.2:
                 send(solved)

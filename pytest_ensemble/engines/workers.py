@@ -72,9 +72,10 @@ class Workers:
     This process works too, so that small jobs don't wait for others to start.
     """
 
-    def __init__(self, count: int) -> None:
-        """Up to `count` processes beside this one."""
+    def __init__(self, count: int, certificates: Path | None = None) -> None:
+        """Up to `count` processes beside this one; `certificates`: where they write those."""
         self._count = count
+        self._certificates = certificates
         self._workers: list[_Worker] = []
         self._inbox: queue.SimpleQueue[tuple[_Worker, Any]] = queue.SimpleQueue()
         self._finalizer = weakref.finalize(self, _close, self._workers)
@@ -129,7 +130,7 @@ class Workers:
     def _hand_out(self, worker: _Worker, todo: deque[Batch], budget: Budget, limit: int | None) -> None:
         if worker in self._workers and worker.ready and worker.batch is None and todo:
             worker.batch, worker.answered = todo.popleft(), set()
-            worker.send((worker.batch, limit, budget.timeout, budget.remaining()))
+            worker.send((worker.batch, limit, budget.timeout, budget.remaining(), self._certificates))
 
     def _take(self, worker: _Worker, message: Any, todo: deque[Batch]) -> Iterator[Solved]:
         """Answers from a message; what a dead process leaves is put back."""

@@ -85,6 +85,7 @@ class Settings:
     inconclusive: Literal["fail", "warn"]
     fail_fast: bool
     report: tuple[Path, ...]
+    certificates: Path | None
     audit: int
     points: int | Literal["all"]
     bounds: tuple[float, float] | None
@@ -152,6 +153,13 @@ def _report(text: str, folder: Path) -> Path:
         raise ValueError(f"can't be written: there is no folder {path.parent}. Make it first.")
     if path.is_dir():
         raise ValueError("can't be written: it is a folder.")
+    return path
+
+
+def _folder(text: str, folder: Path) -> Path:
+    path = _path(text, folder)
+    if path.exists() and not path.is_dir():
+        raise ValueError("is not a folder.")
     return path
 
 
@@ -266,6 +274,14 @@ SETTINGS = (
         (),
         metavar="PATH",
         several=True,
+    ),
+    Setting(
+        "certificates",
+        "Write proofs of what our own engine answers with 'no mutual error' to this folder; 'python -m "
+        "pytest_ensemble.certificates DIR' checks them again. Solving takes longer, and nothing that was "
+        "proven before is taken from the cache.",
+        _folder,
+        metavar="DIR",
     ),
     Setting(
         "audit",

@@ -185,6 +185,7 @@ class Session:
                 engine=self.settings.engine,
                 timeout=self.settings.timeout,
                 jobs=self.settings.jobs,
+                certificates=self.settings.certificates,
             )
             key = digest([*content, found.sha256, bounds, self.settings.engine])
             label = None if mark.label is None else int(found.labels[0])

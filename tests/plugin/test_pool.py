@@ -127,7 +127,7 @@ def test_missing_engine(gated):
 
         @pytest.fixture(autouse=True)
         def no_engine(monkeypatch):
-            def missing(name, jobs):
+            def missing(name, **options):
                 raise EngineError("maraboupy is not installed here.")
             monkeypatch.setattr(analysis, "make_engine", missing)
     """)
