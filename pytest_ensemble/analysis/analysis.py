@@ -7,7 +7,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from pytest_ensemble.analysis.audit import Audit, Decided, auditors, check, choo
 from pytest_ensemble.analysis.points import Points
 from pytest_ensemble.analysis.scores import Interval, Pair, Tally, make_pair, pairs_of, uniqueness
 from pytest_ensemble.analysis.selection import Swap, iterate
+from pytest_ensemble.analysis.stats import Stats
 from pytest_ensemble.engines import make_engine
 from pytest_ensemble.engines.base import Budget, Engine
 from pytest_ensemble.engines.marabou_process import available
@@ -26,42 +27,14 @@ from pytest_ensemble.networks.pool import Pool, ensemble_accuracy
 from pytest_ensemble.queries.answer import Answer, Bracket, Outcome
 from pytest_ensemble.queries.ball import Ball, Bounds, read_bounds
 from pytest_ensemble.queries.query import Query, make_query
+from pytest_ensemble.runtime.cached import CachedEngine
+from pytest_ensemble.runtime.store import Store
 
-__all__ = ["UNASKED", "Analysis", "Stats"]
+__all__ = ["UNASKED", "Analysis"]
 
 UNASKED = "not asked"  # among the reasons why something is unknown
 _ANSWERS = 50  # after which `until` is asked
 _SECONDS = 0.1  # or after these, where answers come slowly
-
-
-@dataclass
-class Stats:
-    """What an analysis has asked so far.
-
-    Attributes:
-        solved: queries given to the engine, by (engine, stage) that answered.
-        seconds: wall time of those.
-        outcomes: the same queries by what was answered.
-        unknown: undecided queries by reason.
-    """
-
-    solved: Counter[tuple[str, str]] = field(default_factory=Counter)
-    seconds: Counter[tuple[str, str]] = field(default_factory=Counter)
-    outcomes: Counter[Outcome] = field(default_factory=Counter)
-    unknown: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def total(self) -> int:
-        """Queries given to the engine."""
-        return sum(self.solved.values())
-
-    def count(self, answer: Answer) -> None:
-        """Take an answer into account."""
-        self.solved[answer.engine, answer.stage] += 1
-        self.seconds[answer.engine, answer.stage] += answer.seconds  # type: ignore[assignment]
-        self.outcomes[answer.outcome] += 1
-        if answer.outcome is Outcome.UNKNOWN:
-            self.unknown[answer.reason] += 1
 
 
 class Analysis:
@@ -79,6 +52,7 @@ class Analysis:
         timeout: seconds for one query, or None.
         jobs: solver processes.
         certificates: folder for proofs that `python -m pytest_ensemble.certificates` checks again.
+        store: where answers are kept and taken from, if anywhere; whoever made it closes it.
 
     Raises:
         QueryError: bad epsilons, bounds or points.
@@ -96,15 +70,17 @@ class Analysis:
         timeout: float | None = None,
         jobs: int = 1,
         certificates: Path | None = None,
+        store: Store | None = None,
     ) -> None:
         self.pool = pool
         self.points = points
         self.epsilons = _read_epsilons(epsilons)
         self.bounds = read_bounds(bounds, pool.input_size)
         _check_points(points, pool, self.bounds)
-        self.engine = (
-            make_engine(engine, jobs=jobs, certificates=certificates) if isinstance(engine, str) else engine
-        )
+        if isinstance(engine, str):
+            engine = make_engine(engine, jobs=jobs, certificates=certificates)
+        self.store = store
+        self.engine = engine if store is None else CachedEngine(engine, store, proofs=certificates is None)
         self.timeout = timeout
         self.jobs = jobs
         self.deadline: float | None = None
@@ -274,6 +250,8 @@ class Analysis:
         result = check(decided, others, lambda name: make_engine(name, jobs=self.jobs), budget)
         for one in result.contradictions:
             self._learn(one.pair, one.point, one.query, one.second)
+            if self.store is not None and one.second.outcome is Outcome.SAT:  # the proof is wrong for good
+                self.store.write(one.query, one.second, asked=one.second.engine, allowed=0.0)
         return result
 
     # --- asking -----------------------------------------------------------------------------------

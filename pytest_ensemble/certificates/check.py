@@ -42,6 +42,7 @@ class Content:
     queries: Sequence[Sequence[int]]
 
 
+@np.errstate(all="ignore")
 def check(content: Content) -> list[bool]:
     """Which of the queries surely have no error.
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from pytest_ensemble.engines.base import Budget, Engine
@@ -63,7 +64,7 @@ class Cascade:
         own = budget if self._after is None else budget.part(_SHARE)
         # the matrices are small: threads over batches, not within one product
         with _threads().limit(limits=1, user_api="blas"):
-            for query, answer in self._solve_batches(_batches(queries, self._jobs), own):
+            for query, answer in _quietly(self._solve_batches(_batches(queries, self._jobs), own)):
                 if answer.reason == "timeout" and self._after is not None and not budget.spent():
                     left.append(query)
                 else:
@@ -123,6 +124,19 @@ class Cascade:
             reason: Reason = "boundary" if board.given_up[place] == BOUNDARY else "timeout"
             for query in waiting:
                 yield query, Answer(Outcome.UNKNOWN, reason=reason, engine=_NAME)
+
+
+def _quietly(solved: Iterator[Solved]) -> Iterator[Solved]:
+    """Without numpy's warnings: on some CPUs matrix products set such flags without cause.
+
+    Not around the whole loop: what is set within a generator holds for its caller, too.
+    """
+    while True:
+        with np.errstate(all="ignore"):
+            pair = next(solved, None)
+        if pair is None:
+            return
+        yield pair
 
 
 @lru_cache(maxsize=1)

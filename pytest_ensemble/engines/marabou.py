@@ -149,6 +149,7 @@ class _Loans:
                 child.kill()
 
 
+@np.errstate(all="ignore")  # on some CPUs matrix products set such flags without cause
 def _answer(children: _Loans, query: Query, budget: Budget) -> Answer:
     """The answer with its time; runs in a thread."""
     start = time.monotonic()

@@ -79,6 +79,7 @@ def _unknown(reason: Reason) -> Answer:
     return Answer(Outcome.UNKNOWN, reason=reason)
 
 
+@np.errstate(all="ignore")  # on some CPUs matrix products set such flags without cause
 def _solve(query: Query, until: float | None) -> Answer:
     """The answer, without engine and time."""
     try:

@@ -59,6 +59,7 @@ class Layer:
         """Number of neurons."""
         return int(self.bias.shape[0])
 
+    @np.errstate(all="ignore")  # on some CPUs matrix products set such flags without cause
     def affine(self, x: Float) -> Float:
         """Pre-activations, shape (m, out), of a batch of inputs, shape (m, in)."""
         return np.asarray((self.weight @ x.T).T) + self.bias

@@ -32,7 +32,7 @@ _LARGEST = float(np.finfo(np.float32).max) / 2  # beyond that, numbers may overf
 _SAFETY = 1 + 2.0**-10  # for the float64 arithmetic of this file, which errs 2^29 times less than float32
 
 
-@np.errstate(over="ignore", invalid="ignore")
+@np.errstate(all="ignore")
 def output_rounding(network: Network, low: Float, high: Float) -> Float:
     """What rounding may move each output anywhere in some boxes: shape (P, outputs).
 
@@ -45,7 +45,7 @@ def output_rounding(network: Network, low: Float, high: Float) -> Float:
     return _finite(_product(error, abs(last.weight)) + _own(last, low, high))
 
 
-@np.errstate(over="ignore", invalid="ignore")
+@np.errstate(all="ignore")
 def margin_rounding(network: Network, low: Float, high: Float, label: NDArray[np.intp]) -> Float:
     """What rounding may add to the margins `f_p - f_label` anywhere in some boxes: shape (P, classes).
 

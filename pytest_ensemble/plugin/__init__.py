@@ -7,6 +7,7 @@ workers send as JSON when they end.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Generator
 from typing import Any
 
@@ -80,6 +81,16 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Have the workers of pytest-xdist share what they find, even where nothing is kept."""
+    state = node.config.stash[STATE]
+    if state.settings.cache != "rw":
+        from pytest_ensemble.plugin.cache import lend
+
+        state.lent = lend(node, state.settings, state.lent)
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object | None) -> None:
     """Take what a worker of pytest-xdist found; it is lost if the worker crashed."""
     state = node.config.stash[STATE]
@@ -102,6 +113,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if hasattr(config, "workeroutput"):
         config.workeroutput[_OUTPUT] = json.dumps(state.document().to_json())
         return
+    if state.lent is not None:
+        shutil.rmtree(state.lent, ignore_errors=True)
     if exitstatus == pytest.ExitCode.OK and state.document().audit.contradictions:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
     if state.settings.report and not config.option.collectonly:

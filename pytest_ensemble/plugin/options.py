@@ -86,6 +86,8 @@ class Settings:
     fail_fast: bool
     report: tuple[Path, ...]
     certificates: Path | None
+    cache: Literal["rw", "ro", "off"]
+    cache_dir: Path | None
     audit: int
     points: int | Literal["all"]
     bounds: tuple[float, float] | None
@@ -282,6 +284,20 @@ SETTINGS = (
         "proven before is taken from the cache.",
         _folder,
         metavar="DIR",
+    ),
+    Setting(
+        "cache",
+        "What to do with answers of earlier runs, kept in ensemble_cache_dir: rw: read and write (default); "
+        "ro: read only; off: solve everything anew.",
+        _one_of("rw", "ro", "off"),
+        "rw",
+        metavar="rw|ro|off",
+    ),
+    Setting(
+        "cache_dir",
+        "Folder of the answers that are kept (default: .ensemble_cache in the rootdir).",
+        _folder,
+        ini_only=True,
     ),
     Setting(
         "audit",

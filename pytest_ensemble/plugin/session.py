@@ -23,13 +23,17 @@ from pytest_ensemble.analysis.points import Data, Points, agreement_points, load
 from pytest_ensemble.errors import DataError, EnsembleError, ModelError
 from pytest_ensemble.networks.model import Model
 from pytest_ensemble.networks.pool import Pool
+from pytest_ensemble.plugin.cache import store_of
 from pytest_ensemble.plugin.markers import EnsembleMark
 from pytest_ensemble.plugin.options import SETTINGS, Settings
 from pytest_ensemble.plugin.state import STATE
 from pytest_ensemble.queries.answer import Outcome
 from pytest_ensemble.queries.ball import read_bounds
+from pytest_ensemble.report import document
 from pytest_ensemble.report.audit import AuditResult, ContradictionEntry
 from pytest_ensemble.report.document import Entry, Queries
+from pytest_ensemble.runtime.cached import STORED
+from pytest_ensemble.runtime.store import Store
 
 __all__ = ["Session", "Subject", "digest", "plain_bounds", "plain_failures", "session_of"]
 
@@ -50,7 +54,8 @@ def session_of(config: pytest.Config) -> Session:
     """The session of this process, made when it is first used."""
     state = config.stash[STATE]
     if state.session is None:
-        state.session = Session(state.settings, config.rootpath, state.entries)
+        store = store_of(config, state.settings)
+        state.session = Session(state.settings, config.rootpath, state.entries, store)
     return state.session
 
 
@@ -78,6 +83,7 @@ class Session:
         settings: of the process.
         root: where relative paths that fixtures give start.
         entries: of the report; tests add theirs.
+        store: where answers are kept, if anywhere.
         spent: seconds of solving.
         audited: what `audit` found.
     """
@@ -85,6 +91,7 @@ class Session:
     settings: Settings
     root: Path
     entries: list[Entry]
+    store: Store | None = None
     spent: float = 0.0
     audited: AuditResult = field(default_factory=AuditResult)
     _kept: dict[type, tuple[Any, Any]] = field(default_factory=dict)
@@ -186,6 +193,7 @@ class Session:
                 timeout=self.settings.timeout,
                 jobs=self.settings.jobs,
                 certificates=self.settings.certificates,
+                store=self.store,
             )
             key = digest([*content, found.sha256, bounds, self.settings.engine])
             label = None if mark.label is None else int(found.labels[0])
@@ -242,8 +250,8 @@ class Session:
         total = Queries()
         for analysis in self._analyses():
             stats, by_engine = analysis.stats, Counter[str]()
-            for (engine, _), count in stats.solved.items():
-                by_engine[engine] += count
+            for (engine, stage), count in stats.solved.items():
+                by_engine[document.STORED if stage == STORED else engine] += count
             total += Queries(
                 stats.total,
                 stats.outcomes[Outcome.SAT],
@@ -266,9 +274,11 @@ class Session:
             self.audited += AuditResult(found.asked, found.agreed, found.undecided, entries)
 
     def close(self) -> None:
-        """End the solver processes."""
+        """End the solver processes, and close the store."""
         for analysis in self._analyses():
             analysis.close()
+        if self.store is not None:
+            self.store.close()
 
 
 def _contradiction(analysis: Analysis, one: Contradiction) -> ContradictionEntry:

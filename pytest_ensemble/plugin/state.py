@@ -6,6 +6,7 @@ import platform
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -40,6 +41,7 @@ class State:
         workers: documents of pytest-xdist's workers, by worker.
         lost: workers that ended without saying what they found.
         session: what tests share; None until one uses the plugin.
+        lent: a folder that workers share for this run.
         failed_reports: why reports could not be written.
     """
 
@@ -49,6 +51,7 @@ class State:
     workers: dict[str, Document] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
     session: Session | None = None
+    lent: Path | None = None
     failed_reports: list[str] = field(default_factory=list)
 
     def document(self) -> Document:
@@ -67,7 +70,11 @@ class State:
         if self.session is not None:
             queries += self.session.queries()
             audit += self.session.audited
-        return Document.of([*others, *gates.values()], queries, versions(), audit)
+        notes = [note for part in self.workers.values() for note in part.notes]
+        if self.session is not None and self.session.store is not None:
+            notes += self.session.store.notes
+        unique = tuple(dict.fromkeys(notes))
+        return Document.of([*others, *gates.values()], queries, versions(), audit, unique)
 
 
 def _identity(gate: GateResult) -> tuple[str, str, float, float]:

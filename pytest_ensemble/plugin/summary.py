@@ -37,6 +37,8 @@ def summary_lines(state: State, exitstatus: int, *, quiet: bool) -> Iterator[tup
         )
     if not quiet and found.queries.total:
         yield queries_line(found.queries), {}
+    if not quiet:
+        yield from ((note, {"yellow": True}) for note in found.notes)
     if found.audit.contradictions or (found.audit.asked and not quiet):
         yield audit_line(found.audit), {"red": True} if found.audit.contradictions else {}
     if not used and exitstatus in (0, 1, 5) and state.settings.sources.get("pool") == "--ensemble-pool":

@@ -96,11 +96,15 @@ class Ball:
 
     def contains(self, x: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Which of the points, shape (m, n), are in the ball; exact, without tolerance."""
+        return np.asarray((self.distance(x) <= self.epsilon) & self.bounded(x))
+
+    def bounded(self, x: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Which of the points, shape (m, n), keep to the bounds, however far from the center."""
         x = np.atleast_2d(x)
-        inside = self.distance(x) <= self.epsilon
+        inside = np.isfinite(x)
         if self.bounds is not None:
-            inside &= ((x >= self.bounds[0]) & (x <= self.bounds[1])).all(axis=1)
-        return inside
+            inside &= (x >= self.bounds[0]) & (x <= self.bounds[1])
+        return np.asarray(inside.all(axis=1))
 
     def project(self, x: NDArray[Any]) -> NDArray[np.float32]:
         """Points, shape (m, n), rounded to float32 and moved into the ball."""

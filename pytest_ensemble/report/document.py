@@ -33,11 +33,12 @@ be read as they are. Scores are intervals `low .. high`: the ends differ where q
                   failing gate's worst pair err; point: number among the agreement points; row: in the data;
                   says: the label that each gives it, as onnxruntime computes it; distance: from the point
     queries       {total, sat, unsat, unknown: {reason: number}, by_engine: {engine: number}, seconds}
-                  that were given to an engine, each once
+                  that were answered, each once; those that earlier runs had answered are of engine "store"
     audit         {asked, agreed, undecided, contradictions}  decided queries that others answered again
                   contradictions: [{pair, sha256, models, point, row, data, x, label, epsilon, bounds, engine,
                   outcome, second_engine, second_outcome, witness}]  with all it takes to ask both once more
     versions      {package: version}
+    notes         [text]  what went wrong without touching a verdict, with the cache for example
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ from pytest_ensemble.report.audit import AuditResult
 
 __all__ = [
     "SCHEMA",
+    "STORED",
     "Document",
     "Ensemble",
     "Entry",
@@ -67,6 +69,7 @@ __all__ = [
 ]
 
 SCHEMA = "pytest-ensemble/1"
+STORED = "store"  # stands for an engine where earlier runs had answered
 
 
 @dataclass(frozen=True)
@@ -242,6 +245,7 @@ class Document:
     queries: Queries = Queries()
     versions: Mapping[str, str] = field(default_factory=dict)
     audit: AuditResult = field(default_factory=AuditResult)
+    notes: tuple[str, ...] = ()
 
     @property
     def epsilons(self) -> tuple[float, ...]:
@@ -272,6 +276,7 @@ class Document:
         queries: Queries | None = None,
         versions: Mapping[str, str] | None = None,
         audit: AuditResult | None = None,
+        notes: tuple[str, ...] = (),
     ) -> Document:
         """A document of these entries; the later of two with one key counts, tests of ensembles add up.
 
@@ -297,6 +302,7 @@ class Document:
             queries=queries or Queries(),
             versions=versions or {},
             audit=audit or AuditResult(),
+            notes=notes,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -311,6 +317,7 @@ class Document:
             "queries": _plain(self.queries),
             "audit": self.audit.to_json(),
             "versions": dict(self.versions),
+            "notes": list(self.notes),
         }
 
     @classmethod
@@ -324,7 +331,8 @@ class Document:
             raise ValueError(f"A report of schema {SCHEMA!r} is needed; this is {value.get('schema')!r}.")
         entries = [_read(kind, entry) for name, kind in _LISTS.items() for entry in value[name]]
         audit = AuditResult.from_json(value["audit"]) if "audit" in value else None
-        return cls.of(entries, _read(Queries, value["queries"]), value["versions"], audit)
+        notes = tuple(value.get("notes", ()))
+        return cls.of(entries, _read(Queries, value["queries"]), value["versions"], audit, notes)
 
 
 _LISTS: dict[str, type[Entry]] = {

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 from pytest_ensemble.analysis.gates import Gate, Verdict
 from pytest_ensemble.analysis.scores import Interval
-from pytest_ensemble.report.document import Document, GateResult, MutualError, Queries
+from pytest_ensemble.report.document import STORED, Document, GateResult, MutualError, Queries
 
 __all__ = ["failure", "gate_line", "queries_line", "severity", "swap_lines", "worst_pair"]
 
@@ -260,13 +260,16 @@ def gate_line(gate: GateResult) -> str:
 
 
 def queries_line(queries: Queries) -> str:
-    """How many queries were solved, what came out, by whom and in what time."""
+    """How many queries were answered, what came out, by whom and in what time."""
     unknown = sum(queries.unknown.values())
     reasons = f" ({_counts(queries.unknown)})" if unknown else ""
-    by_engine = f", by {_counts(queries.by_engine, order='name first')}" if queries.by_engine else ""
+    solved = {name: count for name, count in queries.by_engine.items() if name != STORED}
+    by_engine = f", by {_counts(solved, order='name first')}" if solved else ""
+    stored = queries.by_engine.get(STORED, 0)
     return (
         f"{queries.total} queries: {queries.sat} sat, {queries.unsat} unsat, {unknown} unknown{reasons}"
         f"{by_engine}, in {queries.seconds:.1f} s"
+        + (f"; {'all' if not solved else stored} from the cache" if stored else "")
     )
 
 

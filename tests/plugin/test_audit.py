@@ -162,7 +162,7 @@ def test_failing_tests_are_audited_and_stay_failed(repo):
 
 
 def test_quiet_says_nothing_unless_contradicted(audited):
-    assert AGAIN not in said(audited.run("-q", "--ensemble-audit=7"))
+    assert AGAIN not in said(audited.run("-q", "--ensemble-audit=7", "--ensemble-cache=off"))
     audited.monkeypatch.setenv("CORNER_LIES", "auto-1")
     assert "16 contradicted" in said(audited.run("-q", "--ensemble-audit=1000"))
 

@@ -34,6 +34,7 @@ def test_all_fields_of_the_schema(failing):
         "queries",
         "audit",
         "versions",
+        "notes",
     ]
     assert failing["schema"] == "pytest-ensemble/1"
     assert failing["epsilons"] == [0.01, 0.1]

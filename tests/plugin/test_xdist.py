@@ -27,7 +27,7 @@ def without(report, *names):
 
 def test_reports_and_summary_are_the_same_and_come_once(repo):
     both(repo)
-    alone = repo.run("--ensemble-report=x.json", subprocess=True)
+    alone = repo.run("--ensemble-report=x.json", "--ensemble-cache=off", subprocess=True)
     spread = repo.run("--ensemble-report=y.json", "-n2", subprocess=True)
     for result in (alone, spread):
         result.assert_outcomes(passed=3, failed=1)
@@ -44,7 +44,10 @@ def test_reports_and_summary_are_the_same_and_come_once(repo):
     first = "release: m2 uniqueness 0.800 < 0.900 at epsilon 0.1 (worst pair m2~m3, mutual error 0.400)\n"
     assert first in said(spread)
     assert "  m2 errs with     m1 0.200   m3 0.400   m4 0.000\n" in said(spread)
-    assert y["queries"]["total"] == len(repo.queries()) - x["queries"]["total"]
+    by_engine = y["queries"]["by_engine"]
+    assert by_engine["auto-1"] == len(repo.queries()) - x["queries"]["total"]
+    # of all queries two test files ask for, each was solved by one worker only
+    assert by_engine["auto-1"] == len(set(repo.queries()[x["queries"]["total"] :]))
 
 
 def test_gates_of_a_crashed_worker_are_not_claimed_to_pass(repo):

@@ -1,0 +1,40 @@
+"""`Stats`: how many queries were answered, what came out, by whom, and in what time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from pytest_ensemble.queries.answer import Answer, Outcome
+
+__all__ = ["Stats"]
+
+
+@dataclass
+class Stats:
+    """What an analysis has asked so far.
+
+    Attributes:
+        solved: queries given to the engine, by (engine, stage) that answered.
+        seconds: wall time of those.
+        outcomes: the same queries by what was answered.
+        unknown: undecided queries by reason.
+    """
+
+    solved: Counter[tuple[str, str]] = field(default_factory=Counter)
+    seconds: Counter[tuple[str, str]] = field(default_factory=Counter)
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    unknown: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def total(self) -> int:
+        """Queries given to the engine."""
+        return sum(self.solved.values())
+
+    def count(self, answer: Answer) -> None:
+        """Take an answer into account."""
+        self.solved[answer.engine, answer.stage] += 1
+        self.seconds[answer.engine, answer.stage] += answer.seconds  # type: ignore[assignment]
+        self.outcomes[answer.outcome] += 1
+        if answer.outcome is Outcome.UNKNOWN:
+            self.unknown[answer.reason] += 1
