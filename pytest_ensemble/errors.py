@@ -15,7 +15,6 @@ into `pytest.UsageError` or a plain failure: a user never sees a traceback for b
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 __all__ = [
@@ -55,6 +54,8 @@ class EngineError(EnsembleError, RuntimeError):
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
     """The sentence to append to a message about an unknown name: a suggestion and the valid ones."""
+    import difflib  # costs milliseconds that suites without errors need not pay
+
     names = sorted(valid)
     close = difflib.get_close_matches(name, names, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""

@@ -1,13 +1,13 @@
 """The pytest plugin: its hooks. Loading it imports neither numpy nor onnx, and prints nothing.
 
-Reports and the terminal's summary are made once, under pytest-xdist by the controller, from what its
-workers send as JSON when they end.
+In suites that don't use the plugin each hook returns at once: `STATE` is not there. Reports and the
+terminal's summary are made once, under pytest-xdist by the controller, from what its workers send as JSON
+when they end.
 """
 
 from __future__ import annotations
 
-import json
-import shutil
+import os
 from collections.abc import Generator
 from typing import Any
 
@@ -20,10 +20,9 @@ from pytest_ensemble.plugin.fixtures import (
     ensemble_members,
     ensemble_pool,
 )
-from pytest_ensemble.plugin.markers import MARKERS, check_collected
-from pytest_ensemble.plugin.options import add_options, read_settings
-from pytest_ensemble.plugin.state import CHECKED, FAILURE, MARKS, STATE, State, declared_gates
-from pytest_ensemble.report.document import Document
+from pytest_ensemble.plugin.keys import CHECKED, FAILURE, MARKS, STATE, state_of
+from pytest_ensemble.plugin.manual import MARKERS
+from pytest_ensemble.plugin.options import SETTINGS, add_options
 
 __all__ = ["ensemble", "ensemble_data", "ensemble_gate", "ensemble_members", "ensemble_pool"]
 
@@ -36,10 +35,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare markers; read the settings."""
+    """Declare markers; read the settings where any is given, so that bad ones are known at once."""
     for line in MARKERS.values():
         config.addinivalue_line("markers", line)
-    config.stash[STATE] = State(read_settings(config))
+    if (
+        any(value is not None for name, value in vars(config.option).items() if name.startswith("ensemble_"))
+        or any(name.startswith("PYTEST_ENSEMBLE_") for name in os.environ)
+        or any(config.getini(setting.ini) for setting in SETTINGS)
+    ):
+        state_of(config)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -48,14 +52,26 @@ def pytest_make_collect_report(
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     """Bad marks are errors of the collection."""
     report = yield
-    if not report.passed:
+    if not report.passed or not any(map(_concerns_us, report.result)):
         return report
-    return check_collected(report, collector, collector.config.stash[STATE].settings, MARKS)
+    from pytest_ensemble.plugin.markers import check_collected
+
+    return check_collected(report, collector, state_of(collector.config).settings, MARKS)
+
+
+def _concerns_us(collected: pytest.Item | pytest.Collector) -> bool:
+    return isinstance(collected, pytest.Item) and (
+        "ensemble_gate" in getattr(collected, "fixturenames", ())
+        or any(mark.name.startswith("ensemble") for mark in collected.iter_markers())
+    )
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Remember which gates have to be checked."""
-    session.config.stash[STATE].declared = declared_gates(session.items)
+    if STATE in session.config.stash:
+        from pytest_ensemble.plugin.state import declared_gates
+
+        session.config.stash[STATE].declared = declared_gates(session.items)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -83,8 +99,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Have the workers of pytest-xdist share what they find, even where nothing is kept."""
-    state = node.config.stash[STATE]
-    if state.settings.cache != "rw":
+    if STATE in node.config.stash and (state := state_of(node.config)).settings.cache != "rw":
         from pytest_ensemble.plugin.cache import lend
 
         state.lent = lend(node, state.settings, state.lent)
@@ -93,17 +108,24 @@ def pytest_configure_node(node: Any) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object | None) -> None:
     """Take what a worker of pytest-xdist found; it is lost if the worker crashed."""
-    state = node.config.stash[STATE]
     output = getattr(node, "workeroutput", {}).get(_OUTPUT)
-    if output is not None:
-        state.workers[node.gateway.id] = Document.from_json(json.loads(output))
-    elif node.gateway.id not in state.lost:
-        state.lost.append(node.gateway.id)
+    if output:
+        import json
+
+        from pytest_ensemble.report.document import Document
+
+        state_of(node.config).workers[node.gateway.id] = Document.from_json(json.loads(output))
+    elif output is None and node.gateway.id not in (lost := state_of(node.config).lost):
+        lost.append(node.gateway.id)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Audit, end solver processes; send what was found to the controller, or write the reports."""
     config = session.config
+    if STATE not in config.stash:
+        if hasattr(config, "workeroutput"):
+            config.workeroutput[_OUTPUT] = ""  # not lost: it found nothing
+        return
     state = config.stash[STATE]
     finished = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
     if state.session is not None:
@@ -111,9 +133,13 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
             state.session.audit(state.settings.audit)
         state.session.close()
     if hasattr(config, "workeroutput"):
+        import json
+
         config.workeroutput[_OUTPUT] = json.dumps(state.document().to_json())
         return
     if state.lent is not None:
+        import shutil
+
         shutil.rmtree(state.lent, ignore_errors=True)
     if exitstatus == pytest.ExitCode.OK and state.document().audit.contradictions:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -130,12 +156,12 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:
     """One line for each gate, where there are any."""
+    if STATE not in config.stash or config.option.collectonly:
+        return
     from pytest_ensemble.plugin.summary import audit_lines, summary_lines
 
     state = config.stash[STATE]
     quiet = terminalreporter.verbosity < 0
-    if config.option.collectonly:
-        return
     lines = list(summary_lines(state, exitstatus, quiet=quiet))
     if lines:
         terminalreporter.write_sep("=", "ensemble gates")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_ensemble.plugin.options import Settings
+from pytest_ensemble.plugin.settings import Settings
 from pytest_ensemble.runtime.store import Store
 
 __all__ = ["cache_folder", "lend", "store_of"]

@@ -62,7 +62,7 @@ def ensemble_members(request: pytest.FixtureRequest) -> tuple[str, ...] | None:
         def ensemble_members():
             return json.loads(Path("release.json").read_text())["members"]
     """
-    from pytest_ensemble.plugin.state import MARKS
+    from pytest_ensemble.plugin.keys import MARKS
 
     marks = request.node.stash.get(MARKS, None)
     return None if marks is None or marks.ensemble is None else marks.ensemble.members

@@ -10,8 +10,8 @@ import pytest
 
 from pytest_ensemble.analysis.analysis import UNASKED
 from pytest_ensemble.analysis.gates import Gate, Verdict, judge
+from pytest_ensemble.plugin.keys import CHECKED, FAILURE, MARKS
 from pytest_ensemble.plugin.session import Session, plain_failures
-from pytest_ensemble.plugin.state import CHECKED, FAILURE, MARKS
 from pytest_ensemble.plugin.under_test import EnsembleUnderTest
 from pytest_ensemble.report.document import Document, GateResult
 from pytest_ensemble.report.terminal import failure, worst_pair

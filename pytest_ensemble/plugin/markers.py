@@ -13,32 +13,11 @@ import pytest
 
 from pytest_ensemble.analysis.gates import Gate, Metric
 from pytest_ensemble.errors import did_you_mean
-from pytest_ensemble.plugin.options import Settings
+from pytest_ensemble.plugin.manual import MARKERS
+from pytest_ensemble.plugin.settings import Settings
 
-__all__ = ["GATES", "MARKERS", "EnsembleMark", "Marks", "check_collected", "read_marks"]
+__all__ = ["GATES", "EnsembleMark", "Marks", "check_collected", "read_marks"]
 
-MARKERS = {
-    "ensemble": (
-        "ensemble(members=None, epsilon=..., points=200, label=None, bounds=None): "
-        "the ensemble that a test judges. "
-        "members: names in the pool, None for all of it; the rest of the pool are the candidates. "
-        "epsilon: radius of the L-infinity balls, in the units of the data, or several; a gate must hold at "
-        "each. points: how many agreement points, or 'all'. label: None for points of any label, a class, or "
-        "'best' for the one classified most accurately. bounds: (low, high) that inputs keep to, numbers or "
-        "arrays, None for unclipped balls. Defaults of epsilon, points and bounds: ensemble_epsilon, "
-        "ensemble_points, ensemble_bounds in the ini."
-    ),
-    "ensemble_min_uniqueness": (
-        "ensemble_min_uniqueness(score, *, epsilon=None): "
-        "a gate for ensemble_gate.check(): every member's uniqueness is at least this score, between 0 and "
-        "1; at the radii of the ensemble mark, or at this epsilon."
-    ),
-    "ensemble_max_mutual_error": (
-        "ensemble_max_mutual_error(score, *, epsilon=None): "
-        "a gate for ensemble_gate.check(): the mutual error of every pair of members is at most this score, "
-        "between 0 and 1; at the radii of the ensemble mark, or at this epsilon."
-    ),
-}
 GATES: dict[str, Metric] = {
     "ensemble_min_uniqueness": "min_uniqueness",
     "ensemble_max_mutual_error": "max_mutual_error",

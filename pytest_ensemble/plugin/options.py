@@ -2,6 +2,8 @@
 
 Thresholds are no settings: what a gate demands stands beside its test, and nowhere else. What a gate is
 asked on by default (points, bounds, epsilon) stands in the ini, not on the command line.
+
+Every suite imports this where the plugin is installed: it must take next to no time.
 """
 
 from __future__ import annotations
@@ -9,10 +11,9 @@ from __future__ import annotations
 import glob
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import pytest
 
@@ -20,11 +21,10 @@ from pytest_ensemble.engines import ENGINES
 from pytest_ensemble.errors import did_you_mean
 from pytest_ensemble.report.write import FORMATS
 
-__all__ = ["SETTINGS", "Setting", "Settings", "add_options", "read_settings"]
+__all__ = ["SETTINGS", "WORDS", "Setting", "add_options"]
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """One setting, and the three places where it can be given.
 
     Attributes:
@@ -64,36 +64,6 @@ class Setting:
     def variable(self) -> str:
         """Its environment variable."""
         return f"PYTEST_ENSEMBLE_{self.name.upper()}"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The values that hold in this session; paths are absolute.
-
-    Attributes:
-        sources: where each setting that was given came from, as users know it.
-        arguments: what stood on the command line and changes verdicts, to run a test again.
-    """
-
-    pool: str | None
-    data: Path | None
-    engine: str
-    timeout: float | None
-    budget: float | None
-    jobs: int
-    suggest: Literal["failing", "always", "never"]
-    inconclusive: Literal["fail", "warn"]
-    fail_fast: bool
-    report: tuple[Path, ...]
-    certificates: Path | None
-    cache: Literal["rw", "ro", "off"]
-    cache_dir: Path | None
-    audit: int
-    points: int | Literal["all"]
-    bounds: tuple[float, float] | None
-    epsilon: tuple[float, ...] | None
-    sources: Mapping[str, str]
-    arguments: tuple[str, ...]
 
 
 # --- values of texts ------------------------------------------------------------------------------
@@ -315,9 +285,7 @@ SETTINGS = (
 )
 
 # Several words in the ini make one value of these.
-_WORDS = {"bounds", "epsilon"}
-# What a test must be run with again to give the same verdict.
-_VERDICT = {"pool", "data", "engine", "timeout", "budget", "inconclusive"}
+WORDS = {"bounds", "epsilon"}
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -338,58 +306,5 @@ def add_options(parser: pytest.Parser) -> None:
                 help=setting.help.replace("%", "%%") + where,
                 **how,
             )
-        kind: Literal["args", "string"] = "args" if setting.several or setting.name in _WORDS else "string"
+        kind: Literal["args", "string"] = "args" if setting.several or setting.name in WORDS else "string"
         parser.addini(setting.ini, setting.help, type=kind, default=None)
-
-
-def read_settings(config: pytest.Config) -> Settings:
-    """The settings of this session.
-
-    Raises:
-        pytest.UsageError: a bad value; says where it came from, what it is and what would be valid.
-    """
-    values: dict[str, Any] = {}
-    sources: dict[str, str] = {}
-    arguments: list[str] = []
-    for setting in SETTINGS:
-        texts, source, folder, for_this_run = _given(setting, config)
-        if not texts:
-            values[setting.name] = setting.default
-            continue
-        parsed = [_parse(setting, text, source, folder, for_this_run) for text in texts]
-        values[setting.name] = tuple(parsed) if setting.several else parsed[-1]
-        sources[setting.name] = source
-        if setting.name in _VERDICT and source == setting.option:
-            arguments.append(f"{setting.option}={texts[-1]}")
-    return Settings(**values, sources=sources, arguments=tuple(arguments))
-
-
-def _given(setting: Setting, config: pytest.Config) -> tuple[Sequence[str], str, Path, bool]:
-    """Texts of a setting, where they came from, where relative paths start, and if only for this run."""
-    here = config.invocation_params.dir
-    if not setting.ini_only:
-        option = config.getoption(setting.ini)
-        if option is not None:
-            return (option if setting.several else [option]), setting.option, here, True
-        variable = os.environ.get(setting.variable, "").strip()
-        if variable:
-            texts = variable.split(os.pathsep) if setting.several else [variable]
-            return texts, f"environment variable {setting.variable}", here, True
-    value = config.getini(setting.ini)
-    home, file = config.rootpath, "ini"
-    if config.inipath is not None:
-        home, file = config.inipath.parent, config.inipath.name
-    words = [str(word) for word in value] if isinstance(value, list) else [str(value or "").strip()]
-    if setting.name in _WORDS:
-        words = [" ".join(words)]
-    return [word for word in words if word], f"{setting.ini} in {file}", home, False
-
-
-def _parse(setting: Setting, text: str, source: str, folder: Path, for_this_run: bool) -> Any:
-    try:
-        value = setting.parse(text, folder)
-        if setting.check is not None and for_this_run:
-            setting.check(value)
-    except ValueError as error:
-        raise pytest.UsageError(f"{source}: {text!r} {error}") from None
-    return value

@@ -24,9 +24,10 @@ from pytest_ensemble.errors import DataError, EnsembleError, ModelError
 from pytest_ensemble.networks.model import Model
 from pytest_ensemble.networks.pool import Pool
 from pytest_ensemble.plugin.cache import store_of
+from pytest_ensemble.plugin.keys import state_of
 from pytest_ensemble.plugin.markers import EnsembleMark
-from pytest_ensemble.plugin.options import SETTINGS, Settings
-from pytest_ensemble.plugin.state import STATE
+from pytest_ensemble.plugin.options import SETTINGS
+from pytest_ensemble.plugin.settings import Settings
 from pytest_ensemble.queries.answer import Outcome
 from pytest_ensemble.queries.ball import read_bounds
 from pytest_ensemble.report import document
@@ -52,7 +53,7 @@ def plain_failures() -> Iterator[None]:
 
 def session_of(config: pytest.Config) -> Session:
     """The session of this process, made when it is first used."""
-    state = config.stash[STATE]
+    state = state_of(config)
     if state.session is None:
         store = store_of(config, state.settings)
         state.session = Session(state.settings, config.rootpath, state.entries, store)

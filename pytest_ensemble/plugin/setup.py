@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from pytest_ensemble.errors import QueryError
+from pytest_ensemble.plugin.keys import MARKS
 from pytest_ensemble.plugin.session import Session
-from pytest_ensemble.plugin.state import MARKS
 from pytest_ensemble.plugin.under_test import EnsembleUnderTest
 
 __all__ = ["set_up"]

@@ -1,4 +1,4 @@
-"""`State`: what one pytest process knows of its gates. Light: it is made in every suite."""
+"""`State`: what one pytest process knows of its gates."""
 
 from __future__ import annotations
 
@@ -12,20 +12,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_ensemble.analysis.gates import Verdict
-from pytest_ensemble.plugin.markers import Marks
-from pytest_ensemble.plugin.options import Settings
+from pytest_ensemble.plugin.keys import MARKS
+from pytest_ensemble.plugin.settings import Settings
 from pytest_ensemble.report.audit import AuditResult
 from pytest_ensemble.report.document import Document, Entry, GateResult, Queries
 
 if TYPE_CHECKING:
     from pytest_ensemble.plugin.session import Session
 
-__all__ = ["CHECKED", "FAILURE", "MARKS", "STATE", "State", "declared_gates"]
-
-STATE = pytest.StashKey["State"]()
-MARKS = pytest.StashKey[Marks]()
-CHECKED = pytest.StashKey[bool]()  # of an item: ensemble_gate.check() was called
-FAILURE = pytest.StashKey[str]()  # of an item: the message with which its gates failed
+__all__ = ["State", "declared_gates"]
 
 _PACKAGES = ("pytest-ensemble", "pytest", "numpy", "scipy", "onnx", "onnxruntime", "maraboupy")
 

@@ -7,9 +7,10 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pytest_ensemble.report.document import Document
+if TYPE_CHECKING:  # every suite imports this, for the names of formats
+    from pytest_ensemble.report.document import Document
 
 __all__ = ["FORMATS", "write"]
 

@@ -1,0 +1,32 @@
+"""Where the plugin keeps what it knows in pytest's stashes; made only in suites that use it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pytest_ensemble.plugin.markers import Marks
+    from pytest_ensemble.plugin.state import State
+
+__all__ = ["CHECKED", "FAILURE", "MARKS", "STATE", "state_of"]
+
+STATE: pytest.StashKey[State] = pytest.StashKey()
+MARKS: pytest.StashKey[Marks] = pytest.StashKey()
+CHECKED = pytest.StashKey[bool]()  # of an item: ensemble_gate.check() was called
+FAILURE = pytest.StashKey[str]()  # of an item: the message with which its gates failed
+
+
+def state_of(config: pytest.Config) -> State:
+    """The state of this process, made when it is first asked for.
+
+    Raises:
+        pytest.UsageError: a bad setting.
+    """
+    if STATE not in config.stash:
+        from pytest_ensemble.plugin.settings import read_settings
+        from pytest_ensemble.plugin.state import State
+
+        config.stash[STATE] = State(read_settings(config))
+    return config.stash[STATE]

@@ -1,0 +1,101 @@
+"""`Settings`: the values that hold in a session, and where each came from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from pytest_ensemble.plugin.options import SETTINGS, WORDS, Setting
+
+__all__ = ["Settings", "read_settings"]
+
+# What a test must be run with again to give the same verdict.
+_VERDICT = {"pool", "data", "engine", "timeout", "budget", "inconclusive"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The values that hold in this session; paths are absolute.
+
+    Attributes:
+        sources: where each setting that was given came from, as users know it.
+        arguments: what stood on the command line and changes verdicts, to run a test again.
+    """
+
+    pool: str | None
+    data: Path | None
+    engine: str
+    timeout: float | None
+    budget: float | None
+    jobs: int
+    suggest: Literal["failing", "always", "never"]
+    inconclusive: Literal["fail", "warn"]
+    fail_fast: bool
+    report: tuple[Path, ...]
+    certificates: Path | None
+    cache: Literal["rw", "ro", "off"]
+    cache_dir: Path | None
+    audit: int
+    points: int | Literal["all"]
+    bounds: tuple[float, float] | None
+    epsilon: tuple[float, ...] | None
+    sources: Mapping[str, str]
+    arguments: tuple[str, ...]
+
+
+def read_settings(config: pytest.Config) -> Settings:
+    """The settings of this session.
+
+    Raises:
+        pytest.UsageError: a bad value; says where it came from, what it is and what would be valid.
+    """
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    arguments: list[str] = []
+    for setting in SETTINGS:
+        texts, source, folder, for_this_run = _given(setting, config)
+        if not texts:
+            values[setting.name] = setting.default
+            continue
+        parsed = [_parse(setting, text, source, folder, for_this_run) for text in texts]
+        values[setting.name] = tuple(parsed) if setting.several else parsed[-1]
+        sources[setting.name] = source
+        if setting.name in _VERDICT and source == setting.option:
+            arguments.append(f"{setting.option}={texts[-1]}")
+    return Settings(**values, sources=sources, arguments=tuple(arguments))
+
+
+def _given(setting: Setting, config: pytest.Config) -> tuple[Sequence[str], str, Path, bool]:
+    """Texts of a setting, where they came from, where relative paths start, and if only for this run."""
+    here = config.invocation_params.dir
+    if not setting.ini_only:
+        option = config.getoption(setting.ini)
+        if option is not None:
+            return (option if setting.several else [option]), setting.option, here, True
+        variable = os.environ.get(setting.variable, "").strip()
+        if variable:
+            texts = variable.split(os.pathsep) if setting.several else [variable]
+            return texts, f"environment variable {setting.variable}", here, True
+    value = config.getini(setting.ini)
+    home, file = config.rootpath, "ini"
+    if config.inipath is not None:
+        home, file = config.inipath.parent, config.inipath.name
+    words = [str(word) for word in value] if isinstance(value, list) else [str(value or "").strip()]
+    if setting.name in WORDS:
+        words = [" ".join(words)]
+    return [word for word in words if word], f"{setting.ini} in {file}", home, False
+
+
+def _parse(setting: Setting, text: str, source: str, folder: Path, for_this_run: bool) -> Any:
+    try:
+        value = setting.parse(text, folder)
+        if setting.check is not None and for_this_run:
+            setting.check(value)
+    except ValueError as error:
+        raise pytest.UsageError(f"{source}: {text!r} {error}") from None
+    return value
