@@ -6,6 +6,7 @@ of the ball decides every query.
 """
 
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,7 @@ class Corner:
 
     The engine that CORNER_LIES names says unsat to everything.
 
-    Every query is written to queries.log in the current folder.
+    Each takes CORNER_SLOW seconds. Every query is written to queries.log in the current folder.
     """
 
     def __init__(self, name):
@@ -79,6 +80,7 @@ class Corner:
             names = "~".join(model.name for model in query.models)
             with Path("queries.log").open("a") as log:
                 print(names, query.key, query.ball.epsilon, budget.timeout, file=log)
+            time.sleep(float(os.environ.get("CORNER_SLOW", 0)))
             if os.environ.get("CORNER_CRASH") in names.split("~"):
                 os._exit(9)
             reason = "timeout" if budget.spent() else unknown.get(names)
