@@ -14,12 +14,15 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, inliner, numpy_helper, reference
+from onnx import helper, numpy_helper
 
-from pytest_ensemble.errors import ModelError, UnsupportedOperatorError
+from pytest_ensemble.errors import ModelError, UnsupportedOperatorError, printable, quoted, reason
+from pytest_ensemble.networks.constants import fold
 from pytest_ensemble.networks.expression import Expression, Trace, concatenate
+from pytest_ensemble.networks.limits import CLASSES, TooLarge, limited, spend
 from pytest_ensemble.networks.network import Network
 from pytest_ensemble.networks.operators import OPERATORS, Node, NotPiecewiseLinear, Value
+from pytest_ensemble.networks.parsing import without_functions
 from pytest_ensemble.networks.rounding import SOFTMAX
 
 __all__ = ["Lowered", "lower"]
@@ -56,14 +59,6 @@ class Lowered:
 
 Symbol = Value | Verdict
 _PASSED_ON = {"Identity", "Cast", "CastLike", "ZipMap", "Dropout", "Reshape", "Squeeze"}
-_RANDOM = {
-    "Bernoulli",
-    "Multinomial",
-    "RandomNormal",
-    "RandomNormalLike",
-    "RandomUniform",
-    "RandomUniformLike",
-}
 _REAL = {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE}
 
 
@@ -75,43 +70,59 @@ def lower(proto: onnx.ModelProto, input_name: str, shape: tuple[int, ...], where
         ModelError: the outputs are not class scores.
     """
     # what is not finite is refused where it is left in the result; warnings of it on the way say nothing
-    with np.errstate(all="ignore"):
-        proto, values = _read(proto, where)
+    with np.errstate(all="ignore"), limited():
+        proto = without_functions(proto, where)
+        values = _stored(proto, where)
         opsets = {entry.domain: entry.version for entry in proto.opset_import}
         trace = Trace(math.prod(shape))
         values[input_name] = trace.input(shape)
         for node in proto.graph.node:
-            missing = [name for name in node.input if name and name not in values]
-            if missing:
-                raise ModelError(
-                    f"{where}: node {_name(node)} ({node.op_type}) needs {missing[0]!r}, which nothing "
-                    "before it computes: the graph is cyclic, or a part of it is missing."
-                )
+            _check_names(node, values, where)
             try:
+                spend(0)
                 results = _apply(node, values, opsets, trace)
+                spend(sum(value.size for value in results if not isinstance(value, Verdict)), step=0)
             except NotPiecewiseLinear as error:
                 raise UnsupportedOperatorError(_refusal(node, where, str(error))) from None
             except Exception as error:  # the file may be anything, and so may what numpy says to it
-                raise ModelError(
-                    f"{where}: node {_name(node)} ({node.op_type}) can't be read: {error}"
-                ) from error
+                raise ModelError(f"{where}: {_title(node)} can't be read: {reason(error)}.") from error
             values.update(zip(node.output, results, strict=False))
-        return _finish([output.name for output in proto.graph.output], shape, values, trace, where)
+        try:
+            return _finish([output.name for output in proto.graph.output], shape, values, trace, where)
+        except (TooLarge, MemoryError) as error:
+            raise ModelError(f"{where}: can't be read: {reason(error)}.") from None
 
 
-def _read(proto: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, dict[str, Symbol]]:
-    """The model without functions of its own, and its stored tensors."""
-    name = "its functions"
+def _stored(proto: onnx.ModelProto, where: str) -> dict[str, Symbol]:
+    """The stored tensors, by name."""
     values: dict[str, Symbol] = {}
-    try:
-        if proto.functions:
-            proto = inliner.inline_local_functions(proto)
-        for tensor in proto.graph.initializer:
-            name = f"its tensor {tensor.name!r}"
+    for tensor in proto.graph.initializer:
+        name = quoted(tensor.name)
+        if tensor.name in values:
+            raise ModelError(f"{where}: stores two tensors with the name {name}.")
+        try:
             values[tensor.name] = numpy_helper.to_array(tensor)
-    except Exception as error:  # onnx raises what numpy and protobuf raise
-        raise ModelError(f"{where}: {name} can't be read: {error}") from error
-    return proto, values
+        except Exception as error:  # onnx raises what numpy raises
+            raise ModelError(f"{where}: its tensor {name} can't be read: {reason(error)}.") from error
+    return values
+
+
+def _check_names(node: onnx.NodeProto, values: dict[str, Symbol], where: str) -> None:
+    """Every tensor is computed once, and before it is used."""
+    missing = [name for name in node.input if name and name not in values]
+    if missing:
+        raise ModelError(
+            f"{where}: {_title(node)} needs {quoted(missing[0])}, which nothing before it computes: "
+            "the graph is cyclic, or a part of it is missing."
+        )
+    made = [name for name in node.output if name]
+    twice = [name for name in made if name in values]
+    if twice or len(set(made)) < len(made):
+        name = quoted((twice or made)[0])
+        raise ModelError(f"{where}: {_title(node)} computes {name}, which is another tensor's name too.")
+    options = [item.name for item in node.attribute]
+    if len(set(options)) < len(options):
+        raise ModelError(f"{where}: {_title(node)} has an attribute twice.")
 
 
 def _apply(
@@ -122,9 +133,9 @@ def _apply(
         return [_pass_verdict(node, inputs)]
     if node.op_type == "Shape":
         return [_shape(node, inputs[0])]
-    symbolic = any(isinstance(value, Expression) for value in inputs)
-    if not symbolic:
-        return _fold(node, inputs, opsets)
+    if not any(isinstance(value, Expression) for value in inputs):
+        constants: Any = inputs
+        return fold(node, constants, opsets)
     begun = _begin_verdict(node, inputs, opsets)
     if begun is not None:
         return [begun]
@@ -139,35 +150,6 @@ def _apply(
     plain: Any = tuple(inputs)
     result = handler(Node(plain, attributes, opsets.get(node.domain, 1), used, trace))
     return result if isinstance(result, list) else [result]
-
-
-def _fold(node: onnx.NodeProto, inputs: list[Any], opsets: dict[str, int]) -> list[NDArray[Any]]:
-    """The value of a node that depends on constants only, by ONNX's own reference evaluator."""
-    if node.op_type in _RANDOM:
-        raise NotPiecewiseLinear("it is random")
-    if _loops(node):
-        raise NotPiecewiseLinear("it may not end")
-    feeds = {name: value for name, value in zip(node.input, inputs, strict=True) if name}
-    imports = [helper.make_opsetid(domain, version) for domain, version in opsets.items()]
-    graph = helper.make_graph(
-        [node],
-        "constant",
-        [helper.make_value_info(name, onnx.TypeProto()) for name in feeds],
-        [helper.make_value_info(name, onnx.TypeProto()) for name in node.output if name],
-    )
-    model = helper.make_model(graph, opset_imports=imports)
-    try:
-        folded = reference.ReferenceEvaluator(model).run(None, feeds)
-    except Exception as error:  # the evaluator raises whatever its operators raise
-        raise NotPiecewiseLinear(f"its constant value can't be computed: {error}") from error
-    results = iter(folded)
-    return [next(results) if name else np.zeros(0) for name in node.output]
-
-
-def _loops(node: onnx.NodeProto) -> bool:
-    """Whether the node is a loop, or has one in a branch."""
-    graphs = [graph for item in node.attribute for graph in (item.g, *item.graphs)]
-    return node.op_type in ("Loop", "Scan") or any(_loops(inner) for graph in graphs for inner in graph.node)
 
 
 def _shape(node: onnx.NodeProto, value: Any) -> NDArray[np.int64]:
@@ -228,9 +210,9 @@ def _finish(
 ) -> Lowered:
     absent = [name for name in outputs if name not in values]
     if absent:
-        raise ModelError(f"{where}: its output {absent[0]!r} is computed by no node.")
+        raise ModelError(f"{where}: its output {quoted(absent[0])} is computed by no node.")
     verdicts = [(name, _as_verdict(name, values[name])) for name in outputs]
-    named = ", ".join(repr(name) for name in outputs)
+    named = ", ".join(map(quoted, outputs[:20]))
     if all(verdict is None for _, verdict in verdicts):
         raise ModelError(f"{where}: its output ({named}) does not depend on its input.")
     found = [(name, verdict) for name, verdict in verdicts if verdict is not None]  # not constants
@@ -261,6 +243,8 @@ def _finish(
             f"{where}: not a classifier: its output ({named}) has {logits.size} number for each "
             "input; at least 2 classes are needed."
         )
+    if logits.size > CLASSES:
+        raise ModelError(f"{where}: has {logits.size} classes, too many to verify; {CLASSES} are allowed.")
     if binary:
         logits = concatenate([trace.constant(np.zeros(1)), logits.reshape((1,))], axis=0)
     label = next((name for name, v in found if v.kind == "label"), None)
@@ -282,14 +266,19 @@ def _as_verdict(name: str, value: Symbol) -> Verdict | None:
 
 
 def _name(node: onnx.NodeProto) -> str:
-    return repr(node.name or (node.output[0] if node.output else "?"))
+    return quoted(node.name or (node.output[0] if node.output else "?"))
+
+
+def _title(node: onnx.NodeProto) -> str:
+    return f"node {_name(node)} ({printable(node.op_type, 100)})"
 
 
 def _refusal(node: onnx.NodeProto, where: str, reason: str) -> str:
     domain = f"{node.domain}." if node.domain not in ("", "ai.onnx") else ""
+    kind = printable(f"{domain}{node.op_type}", 100)
     known = ", ".join(sorted({*OPERATORS, "ArgMax", "LogSoftmax", "Shape", "Softmax", "ZipMap"}))
     return (
-        f"{where}: node {_name(node)} with operator {domain}{node.op_type} can't be verified: "
+        f"{where}: node {_name(node)} with operator {kind} can't be verified: "
         f"{reason}. Supported operators: {known} (Softmax, LogSoftmax, ArgMax and ZipMap at the end; "
-        "what depends on constants only may use any operator)."
+        "what depends on constants only may use more)."
     )

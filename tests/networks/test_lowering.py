@@ -119,7 +119,10 @@ REFUSED_USES: dict[str, tuple[Callable[[Graph], str], str]] = {
         lambda g: g("Dropout", g.x, np.array(1e-6), np.array(True)),
         "in training mode",
     ),
-    "random": (lambda g: g("Add", g.x, g("RandomNormal", shape=[1, 4], scale=1e-9)), "it is random"),
+    "random": (
+        lambda g: g("Add", g.x, g("RandomNormal", shape=[1, 4], scale=1e-9)),
+        "it has constants for input",
+    ),
     "indices of a pool": (
         lambda g: g(
             "MaxPool",
@@ -233,7 +236,7 @@ DAMAGED: dict[str, tuple[Callable[[onnx.ModelProto], object], str]] = {
     "cycle": (_cycle, "the graph is cyclic, or a part of it is missing"),
     "cycle of one": (_self_cycle, "the graph is cyclic"),
     "recursive function": (_recursion, "model 'm1'"),
-    "loop": (_loop, "it may not end"),
+    "loop": (_loop, "it has constants for input"),
     "doubling": (_doubling, "too large"),
     "missing output": (
         lambda p: setattr(p.graph.output[0], "name", "nowhere"),
