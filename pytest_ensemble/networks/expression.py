@@ -221,7 +221,7 @@ class Trace:
 
     def constant(self, value: NDArray[Any]) -> Expression:
         """A constant tensor."""
-        spend(value.size)
+        spend(2 * value.size)
         if value.dtype.kind in "cOSU":
             raise ValueError("it computes with constants that are not real numbers")
         array = np.asarray(value, dtype=np.float64)

@@ -101,6 +101,8 @@ def _stored(proto: onnx.ModelProto, where: str) -> dict[str, Symbol]:
         if tensor.name in values:
             raise ModelError(f"{where}: stores two tensors with the name {name}.")
         try:
+            if any(n < 0 for n in tensor.dims):
+                raise ValueError("its shape has a negative number")
             values[tensor.name] = numpy_helper.to_array(tensor)
         except Exception as error:  # onnx raises what numpy raises
             raise ModelError(f"{where}: its tensor {name} can't be read: {reason(error)}.") from error

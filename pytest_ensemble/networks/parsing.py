@@ -13,7 +13,7 @@ from pytest_ensemble.networks.limits import FILE_BYTES, STEP, WORK
 
 __all__ = ["parse", "without_functions"]
 
-_PARTS = 1 << 20  # fields in a file: each takes up to a hundred times its bytes in memory
+_PARTS = 1 << 18  # fields in a file: each takes up to a hundred times its bytes in memory
 _NODES = WORK // STEP
 _ONNX_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 
