@@ -325,7 +325,7 @@ def _digits(gate: GateResult, scores: Iterable[Interval]) -> _Digits:
 
 
 def _line(name: str, text: str) -> str:
-    return f"  {name:<{_KEY}}{text}".rstrip()
+    return f"  {name:<{_KEY - 1}} {text}".rstrip()
 
 
 def _wrap(name: str, texts: Sequence[str], between: str = "   ") -> Iterator[str]:
