@@ -59,6 +59,7 @@ class Lowered:
 
 Symbol = Value | Verdict
 _PASSED_ON = {"Identity", "Cast", "CastLike", "ZipMap", "Dropout", "Reshape", "Squeeze"}
+_WHOLE = {onnx.TensorProto.INT32, onnx.TensorProto.INT64}
 _REAL = {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE}
 
 
@@ -145,13 +146,22 @@ def _apply(
     if handler is None or node.domain not in ("", "ai.onnx", "ai.onnx.ml"):
         raise NotPiecewiseLinear("it is not supported")
     attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
-    if node.op_type == "Cast" and attributes["to"] not in _REAL:
-        kind = helper.tensor_dtype_to_string(attributes["to"]).removeprefix("TensorProto.")
-        raise NotPiecewiseLinear(f"a cast to {kind} rounds")
+    if (kind := _cast_to(node, inputs)) not in _REAL:
+        name = helper.tensor_dtype_to_string(kind).removeprefix("TensorProto.")
+        raise NotPiecewiseLinear(f"a cast to {name} rounds")
     used = sum(1 for name in node.output if name)
     plain: Any = tuple(inputs)
     result = handler(Node(plain, attributes, opsets.get(node.domain, 1), used, trace))
     return result if isinstance(result, list) else [result]
+
+
+def _cast_to(node: onnx.NodeProto, inputs: list[Any]) -> int:
+    """The type of a cast's result; float for what casts nothing."""
+    if node.op_type == "Cast":
+        return next((item.i for item in node.attribute if item.name == "to"), onnx.TensorProto.UNDEFINED)
+    if node.op_type == "CastLike" and isinstance(inputs[1], np.ndarray):
+        return int(helper.np_dtype_to_tensor_dtype(inputs[1].dtype))
+    return int(onnx.TensorProto.FLOAT)
 
 
 def _shape(node: onnx.NodeProto, value: Any) -> NDArray[np.int64]:
@@ -185,15 +195,20 @@ def _pass_verdict(node: onnx.NodeProto, inputs: list[Any]) -> Verdict:
         isinstance(value, Expression) for value in inputs
     ):
         raise NotPiecewiseLinear("it mixes class scores with other tensors")
+    options = {item.name: item.i for item in node.attribute}
     if kinds == ["scores"] and node.op_type == "ArgMax":
+        if options.get("axis", 0) not in (1, -1):
+            raise NotPiecewiseLinear("its axis is not that of the classes")
         return replace(first, kind="label")
     if kinds == ["label"] and node.op_type == "ArrayFeatureExtractor":
+        _check_labels(np.asarray(inputs[0]).reshape(-1).tolist(), first)
         return first
     if node.op_type == "ZipMap":
-        named = [label for item in node.attribute for label in (*item.ints, *item.strings)]
-        last = max(first.logits.size, 2) - 1
-        if named != list(range(last + 1)):
-            raise NotPiecewiseLinear(f"its class labels are not 0..{last}; train the model with those")
+        _check_labels([label for item in node.attribute for label in (*item.ints, *item.strings)], first)
+    if _cast_to(node, inputs) not in (_REAL | _WHOLE if kinds == ["label"] else _REAL):
+        raise NotPiecewiseLinear("it rounds class scores, or cuts labels")
+    if node.op_type == "Dropout" and len(inputs) > 2 and np.any(inputs[2]):
+        raise NotPiecewiseLinear("it is in training mode; export the model in evaluation mode")
     if kinds in (["scores"], ["label"]) and node.op_type in _PASSED_ON:
         if kinds == ["scores"] and node.op_type in ("Reshape", "Squeeze", "Cast"):
             return replace(first, scores=node.output[0])
@@ -205,6 +220,13 @@ def _pass_verdict(node: onnx.NodeProto, inputs: list[Any]) -> Verdict:
     if kinds == ["complement", "probability"] and node.op_type == "Concat":
         return replace(first, kind="scores", scores=node.output[0])
     raise NotPiecewiseLinear("it computes with what Softmax, ArgMax or Sigmoid returned")
+
+
+def _check_labels(labels: list[Any], verdict: Verdict) -> None:
+    """Class k must have the label k: the few inputs that a model is tried on may not show another."""
+    last = max(verdict.logits.size, 2) - 1
+    if labels != list(range(last + 1)):
+        raise NotPiecewiseLinear(f"its class labels are {quoted(labels)}. Train with labels 0..{last}")
 
 
 def _finish(
