@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_ensemble.analysis.gates import Verdict
-from pytest_ensemble.errors import printable
 from pytest_ensemble.plugin.state import State
 from pytest_ensemble.report.audit import audit_line, contradiction_lines
 from pytest_ensemble.report.terminal import gate_line, queries_line, swap_lines
@@ -51,9 +50,9 @@ def summary_lines(state: State, exitstatus: int, *, quiet: bool) -> Iterator[tup
         )
     for path in () if quiet else state.settings.report:
         if not any(failed.startswith(str(path)) for failed in state.failed_reports):
-            yield printable(f"report: {path}"), {}
+            yield f"report: {path}", {}
     for failed in state.failed_reports:
-        yield printable(f"report: {failed}"), {"red": True}
+        yield f"report: {failed}", {"red": True}
 
 
 def audit_lines(state: State) -> Iterator[str]:
