@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_ensemble.errors import DataError
+from pytest_ensemble.files import read_arrays
 from pytest_ensemble.networks.pool import Pool
 
 __all__ = ["Count", "Data", "Label", "Points", "agreement_points", "load_data"]
@@ -60,28 +61,9 @@ def load_data(path: str | Path) -> Data:
     """Read an .npz with `x`, shape (m, ...), and `y`, integer labels of shape (m,). Never unpickles.
 
     Raises:
-        DataError: no such file, not an .npz, or without usable `x` and `y`.
+        DataError: no such file, not an .npz, or without usable `x` and `y`; too many numbers.
     """
-    path = Path(path)
-    try:
-        with path.open("rb") as file:  # numpy leaves damaged files open
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DataError(f"{path}: is a single array; an .npz with arrays 'x' and 'y' is needed.")
-            missing = [name for name in ("x", "y") if name not in archive]
-            if missing:
-                held = ", ".join(repr(name) for name in archive.files) or "nothing"
-                raise DataError(
-                    f"{path}: has no array {missing[0]!r} (it holds {held}). Write it with "
-                    "numpy.savez(path, x=inputs, y=labels)."
-                )
-            x, y = archive["x"], archive["y"]
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file.") from None
-    except DataError:
-        raise
-    except Exception as error:  # what numpy, zipfile and zlib say to a damaged file is not documented
-        raise DataError(f"{path}: can't be read as .npz ({error}).") from None
+    x, y = read_arrays(path, ("x", "y"))
     return read_data(x, y, str(path))
 
 

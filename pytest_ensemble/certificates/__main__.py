@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from pytest_ensemble.certificates.check import FORMAT, Content, check
-from pytest_ensemble.errors import EnsembleError
+from pytest_ensemble.errors import EnsembleError, printable
 from pytest_ensemble.networks.model import Model
 
 # What a file that is damaged or no certificate may raise.
@@ -44,14 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             result = check(_read(file, models))
         except _BAD as error:
-            print(f"{file}: can't be checked: {error}", file=sys.stderr)
+            print(printable(f"{file}: can't be checked: {error}"), file=sys.stderr)
             bad += 1
             continue
         held, total = held + sum(result), total + len(result)
         if not all(result):
-            print(
-                f"{file}: {len(result) - sum(result)} of {len(result)} proofs do not hold.", file=sys.stderr
-            )
+            bad_proofs = f"{len(result) - sum(result)} of {len(result)} proofs do not hold"
+            print(printable(f"{file}: {bad_proofs}."), file=sys.stderr)
     seconds = time.perf_counter() - start - models.seconds
     unread = f"; {bad} of {len(files)} files could not be checked" if bad else ""
     print(

@@ -14,13 +14,13 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from pytest_ensemble.networks.limits import TERM, check_size, spend
 from pytest_ensemble.networks.network import Float, Layer, Network, Sums, compact
 
-__all__ = ["Expression", "Trace", "check_size", "concatenate"]
+__all__ = ["Expression", "Trace", "concatenate"]
 
 INPUT = 0  # the block of variables that are the network's inputs
 FACTOR = 4  # roundings of a factor: normalisation computes it, and the runtime may fold it into weights
-LARGEST = 1 << 20  # numbers in a tensor; larger ones can't be verified, and damaged files ask for 10**12
 
 Matrix = Any  # csr_array
 
@@ -152,23 +152,24 @@ class Expression:
 
 
 def _product(matrix: Matrix, terms: dict[int, Matrix]) -> dict[int, Matrix]:
+    uses = np.bincount(matrix.indices, minlength=matrix.shape[1])
+    spend(
+        matrix.nnz
+        + sum(matrix.shape)
+        + sum(int(uses @ np.diff(term.indptr)) + TERM for term in terms.values())
+    )
     products = {block: sp.csr_array(matrix @ term) for block, term in terms.items()}
     for product in products.values():
         product.eliminate_zeros()
-    return products
+    return {block: product for block, product in products.items() if product.nnz}
 
 
 def _sum(left: dict[int, Matrix], right: dict[int, Matrix]) -> dict[int, Matrix]:
+    spend(sum(term.nnz + TERM for terms in (left, right) for term in terms.values()))
     total = dict(left)
     for block, term in right.items():
         total[block] = total[block] + term if block in total else term
     return total
-
-
-def check_size(size: int) -> None:
-    """Refuse tensors that are too large to be lowered."""
-    if size > LARGEST:
-        raise ValueError(f"a tensor of {size} numbers is too large; {LARGEST} are allowed")
 
 
 def concatenate(parts: Sequence[Expression], axis: int) -> Expression:
@@ -193,6 +194,7 @@ def concatenate(parts: Sequence[Expression], axis: int) -> Expression:
 def _stacked(parts: Sequence[Expression], terms: Sequence[dict[int, Matrix]]) -> dict[int, Matrix]:
     """The terms of all parts, one after the other."""
     widths = {block: term.shape[1] for own in terms for block, term in own.items()}
+    spend(sum(term.nnz for own in terms for term in own.values()) + TERM * len(widths) * len(parts))
     return {
         block: sp.vstack(
             [
@@ -219,11 +221,20 @@ class Trace:
 
     def constant(self, value: NDArray[Any]) -> Expression:
         """A constant tensor."""
+        spend(2 * value.size)
+        if value.dtype.kind in "cOSU":
+            raise ValueError("it computes with constants that are not real numbers")
         array = np.asarray(value, dtype=np.float64)
         return Expression.exact(array.shape, {}, array.reshape(-1).copy())
 
     def relu(self, x: Expression) -> Expression:
-        """max(x, 0). Elements that can't be negative by construction need no variable."""
+        """max(x, 0). Elements that can't be negative by construction need no variable.
+
+        Raises:
+            ValueError: a constant in it is NaN or infinite.
+        """
+        if not np.isfinite(x.constant).all():
+            raise ValueError("it computes with numbers that are NaN or infinite")
         varies = np.zeros(x.size, dtype=bool)
         nonnegative = x.constant >= 0
         for block, term in x.terms.items():
@@ -246,13 +257,13 @@ class Trace:
         """max(a, b) = b + relu(a - b)."""
         return b + self.relu(a - b)
 
-    def tournament(self, parts: Sequence[Expression]) -> Expression:
-        """The elementwise maximum of many tensors, by rounds of pairs: few levels of ReLUs."""
-        left = list(parts)
-        while len(left) > 1:
-            odd = left[-1:] if len(left) % 2 else []
-            left = [self.maximum(a, b) for a, b in zip(left[::2], left[1::2], strict=False)] + odd
-        return left[0]
+    def tournament(self, x: Expression) -> Expression:
+        """The maximum over the first axis, by rounds of pairs: few levels of ReLUs, one step for each."""
+        while x.shape[0] > 1:
+            half, rows = x.shape[0] // 2, x.indices
+            best = self.maximum(x.take(rows[:half]), x.take(rows[half : 2 * half]))
+            x = concatenate([best, x.take(rows[2 * half :])], axis=0) if x.shape[0] % 2 else best
+        return x.reshape(x.shape[1:])
 
     def network(self, output: Expression) -> Network:
         """All blocks that `output` needs, laid out as a chain of layers."""
@@ -296,8 +307,10 @@ class Trace:
         carried = []
         for block, columns in state:
             used = np.zeros(0, dtype=np.intp)
+            spend(len(later), step=0)
             for expression in later:
                 if block in expression.terms:
+                    spend(expression.terms[block].nnz + len(used), step=TERM)
                     used = np.union1d(used, expression.terms[block].indices)
             keep = np.intersect1d(columns, used)
             if len(keep):
@@ -311,7 +324,8 @@ def _assemble(
     state: list[tuple[int, NDArray[np.intp]]],
 ) -> Layer:
     """A layer over the variables of `state`, without ReLUs: the rows, then the variables carried on."""
-    unit = [_carry(block, keep, dict(state)[block]) for block, keep in carried]
+    columns = dict(state)
+    unit = [_carry(block, keep, columns[block]) for block, keep in carried]
     parts = [*rows, *unit]
     weight = _grid(parts, [row.terms for row in parts], state)
     bias = np.concatenate([row.constant for row in parts])
@@ -336,6 +350,7 @@ def _grid(
 ) -> Matrix:
     """The terms as one csr_array over the variables of `state`."""
     grid = []
+    spend(sum(part.size for part in parts) + TERM * len(parts) * len(state))
     for part, own in zip(parts, terms, strict=True):
         cells = [
             own[block][:, columns] if block in own else sp.csr_array((part.size, len(columns)))

@@ -14,12 +14,15 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, inliner, numpy_helper, reference
+from onnx import helper, numpy_helper
 
-from pytest_ensemble.errors import ModelError, UnsupportedOperatorError
+from pytest_ensemble.errors import ModelError, UnsupportedOperatorError, printable, quoted, reason
+from pytest_ensemble.networks.constants import fold
 from pytest_ensemble.networks.expression import Expression, Trace, concatenate
+from pytest_ensemble.networks.limits import CLASSES, TooLarge, limited, spend
 from pytest_ensemble.networks.network import Network
 from pytest_ensemble.networks.operators import OPERATORS, Node, NotPiecewiseLinear, Value
+from pytest_ensemble.networks.parsing import without_functions
 from pytest_ensemble.networks.rounding import SOFTMAX
 
 __all__ = ["Lowered", "lower"]
@@ -56,14 +59,7 @@ class Lowered:
 
 Symbol = Value | Verdict
 _PASSED_ON = {"Identity", "Cast", "CastLike", "ZipMap", "Dropout", "Reshape", "Squeeze"}
-_RANDOM = {
-    "Bernoulli",
-    "Multinomial",
-    "RandomNormal",
-    "RandomNormalLike",
-    "RandomUniform",
-    "RandomUniformLike",
-}
+_WHOLE = {onnx.TensorProto.INT32, onnx.TensorProto.INT64}
 _REAL = {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE}
 
 
@@ -75,43 +71,61 @@ def lower(proto: onnx.ModelProto, input_name: str, shape: tuple[int, ...], where
         ModelError: the outputs are not class scores.
     """
     # what is not finite is refused where it is left in the result; warnings of it on the way say nothing
-    with np.errstate(all="ignore"):
-        proto, values = _read(proto, where)
+    with np.errstate(all="ignore"), limited():
+        proto = without_functions(proto, where)
+        values = _stored(proto, where)
         opsets = {entry.domain: entry.version for entry in proto.opset_import}
         trace = Trace(math.prod(shape))
         values[input_name] = trace.input(shape)
         for node in proto.graph.node:
-            missing = [name for name in node.input if name and name not in values]
-            if missing:
-                raise ModelError(
-                    f"{where}: node {_name(node)} ({node.op_type}) needs {missing[0]!r}, which nothing "
-                    "before it computes: the graph is cyclic, or a part of it is missing."
-                )
+            _check_names(node, values, where)
             try:
+                spend(0)
                 results = _apply(node, values, opsets, trace)
+                spend(sum(value.size for value in results if not isinstance(value, Verdict)), step=0)
             except NotPiecewiseLinear as error:
                 raise UnsupportedOperatorError(_refusal(node, where, str(error))) from None
             except Exception as error:  # the file may be anything, and so may what numpy says to it
-                raise ModelError(
-                    f"{where}: node {_name(node)} ({node.op_type}) can't be read: {error}"
-                ) from error
+                raise ModelError(f"{where}: {_title(node)} can't be read: {reason(error)}.") from error
             values.update(zip(node.output, results, strict=False))
-        return _finish([output.name for output in proto.graph.output], shape, values, trace, where)
+        try:
+            return _finish([output.name for output in proto.graph.output], shape, values, trace, where)
+        except (TooLarge, MemoryError) as error:
+            raise ModelError(f"{where}: can't be read: {reason(error)}.") from None
 
 
-def _read(proto: onnx.ModelProto, where: str) -> tuple[onnx.ModelProto, dict[str, Symbol]]:
-    """The model without functions of its own, and its stored tensors."""
-    name = "its functions"
+def _stored(proto: onnx.ModelProto, where: str) -> dict[str, Symbol]:
+    """The stored tensors, by name."""
     values: dict[str, Symbol] = {}
-    try:
-        if proto.functions:
-            proto = inliner.inline_local_functions(proto)
-        for tensor in proto.graph.initializer:
-            name = f"its tensor {tensor.name!r}"
+    for tensor in proto.graph.initializer:
+        name = quoted(tensor.name)
+        if tensor.name in values:
+            raise ModelError(f"{where}: stores two tensors with the name {name}.")
+        try:
+            if any(n < 0 for n in tensor.dims):
+                raise ValueError("its shape has a negative number")
             values[tensor.name] = numpy_helper.to_array(tensor)
-    except Exception as error:  # onnx raises what numpy and protobuf raise
-        raise ModelError(f"{where}: {name} can't be read: {error}") from error
-    return proto, values
+        except Exception as error:  # onnx raises what numpy raises
+            raise ModelError(f"{where}: its tensor {name} can't be read: {reason(error)}.") from error
+    return values
+
+
+def _check_names(node: onnx.NodeProto, values: dict[str, Symbol], where: str) -> None:
+    """Every tensor is computed once, and before it is used."""
+    missing = [name for name in node.input if name and name not in values]
+    if missing:
+        raise ModelError(
+            f"{where}: {_title(node)} needs {quoted(missing[0])}, which nothing before it computes: "
+            "the graph is cyclic, or a part of it is missing."
+        )
+    made = [name for name in node.output if name]
+    twice = [name for name in made if name in values]
+    if twice or len(set(made)) < len(made):
+        name = quoted((twice or made)[0])
+        raise ModelError(f"{where}: {_title(node)} computes {name}, which is another tensor's name too.")
+    options = [item.name for item in node.attribute]
+    if len(set(options)) < len(options):
+        raise ModelError(f"{where}: {_title(node)} has an attribute twice.")
 
 
 def _apply(
@@ -122,9 +136,9 @@ def _apply(
         return [_pass_verdict(node, inputs)]
     if node.op_type == "Shape":
         return [_shape(node, inputs[0])]
-    symbolic = any(isinstance(value, Expression) for value in inputs)
-    if not symbolic:
-        return _fold(node, inputs, opsets)
+    if not any(isinstance(value, Expression) for value in inputs):
+        constants: Any = inputs
+        return fold(node, constants, opsets)
     begun = _begin_verdict(node, inputs, opsets)
     if begun is not None:
         return [begun]
@@ -132,42 +146,22 @@ def _apply(
     if handler is None or node.domain not in ("", "ai.onnx", "ai.onnx.ml"):
         raise NotPiecewiseLinear("it is not supported")
     attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
-    if node.op_type == "Cast" and attributes["to"] not in _REAL:
-        kind = helper.tensor_dtype_to_string(attributes["to"]).removeprefix("TensorProto.")
-        raise NotPiecewiseLinear(f"a cast to {kind} rounds")
+    if (kind := _cast_to(node, inputs)) not in _REAL:
+        name = helper.tensor_dtype_to_string(kind).removeprefix("TensorProto.")
+        raise NotPiecewiseLinear(f"a cast to {name} rounds")
     used = sum(1 for name in node.output if name)
     plain: Any = tuple(inputs)
     result = handler(Node(plain, attributes, opsets.get(node.domain, 1), used, trace))
     return result if isinstance(result, list) else [result]
 
 
-def _fold(node: onnx.NodeProto, inputs: list[Any], opsets: dict[str, int]) -> list[NDArray[Any]]:
-    """The value of a node that depends on constants only, by ONNX's own reference evaluator."""
-    if node.op_type in _RANDOM:
-        raise NotPiecewiseLinear("it is random")
-    if _loops(node):
-        raise NotPiecewiseLinear("it may not end")
-    feeds = {name: value for name, value in zip(node.input, inputs, strict=True) if name}
-    imports = [helper.make_opsetid(domain, version) for domain, version in opsets.items()]
-    graph = helper.make_graph(
-        [node],
-        "constant",
-        [helper.make_value_info(name, onnx.TypeProto()) for name in feeds],
-        [helper.make_value_info(name, onnx.TypeProto()) for name in node.output if name],
-    )
-    model = helper.make_model(graph, opset_imports=imports)
-    try:
-        folded = reference.ReferenceEvaluator(model).run(None, feeds)
-    except Exception as error:  # the evaluator raises whatever its operators raise
-        raise NotPiecewiseLinear(f"its constant value can't be computed: {error}") from error
-    results = iter(folded)
-    return [next(results) if name else np.zeros(0) for name in node.output]
-
-
-def _loops(node: onnx.NodeProto) -> bool:
-    """Whether the node is a loop, or has one in a branch."""
-    graphs = [graph for item in node.attribute for graph in (item.g, *item.graphs)]
-    return node.op_type in ("Loop", "Scan") or any(_loops(inner) for graph in graphs for inner in graph.node)
+def _cast_to(node: onnx.NodeProto, inputs: list[Any]) -> int:
+    """The type of a cast's result; float for what casts nothing."""
+    if node.op_type == "Cast":
+        return next((item.i for item in node.attribute if item.name == "to"), onnx.TensorProto.UNDEFINED)
+    if node.op_type == "CastLike" and isinstance(inputs[1], np.ndarray):
+        return int(helper.np_dtype_to_tensor_dtype(inputs[1].dtype))
+    return int(onnx.TensorProto.FLOAT)
 
 
 def _shape(node: onnx.NodeProto, value: Any) -> NDArray[np.int64]:
@@ -201,15 +195,20 @@ def _pass_verdict(node: onnx.NodeProto, inputs: list[Any]) -> Verdict:
         isinstance(value, Expression) for value in inputs
     ):
         raise NotPiecewiseLinear("it mixes class scores with other tensors")
+    options = {item.name: item.i for item in node.attribute}
     if kinds == ["scores"] and node.op_type == "ArgMax":
+        if options.get("axis", 0) not in (1, -1):
+            raise NotPiecewiseLinear("its axis is not that of the classes")
         return replace(first, kind="label")
     if kinds == ["label"] and node.op_type == "ArrayFeatureExtractor":
+        _check_labels(np.asarray(inputs[0]).reshape(-1).tolist(), first)
         return first
     if node.op_type == "ZipMap":
-        named = [label for item in node.attribute for label in (*item.ints, *item.strings)]
-        last = max(first.logits.size, 2) - 1
-        if named != list(range(last + 1)):
-            raise NotPiecewiseLinear(f"its class labels are not 0..{last}; train the model with those")
+        _check_labels([label for item in node.attribute for label in (*item.ints, *item.strings)], first)
+    if _cast_to(node, inputs) not in (_REAL | _WHOLE if kinds == ["label"] else _REAL):
+        raise NotPiecewiseLinear("it rounds class scores, or cuts labels")
+    if node.op_type == "Dropout" and len(inputs) > 2 and np.any(inputs[2]):
+        raise NotPiecewiseLinear("it is in training mode; export the model in evaluation mode")
     if kinds in (["scores"], ["label"]) and node.op_type in _PASSED_ON:
         if kinds == ["scores"] and node.op_type in ("Reshape", "Squeeze", "Cast"):
             return replace(first, scores=node.output[0])
@@ -223,14 +222,21 @@ def _pass_verdict(node: onnx.NodeProto, inputs: list[Any]) -> Verdict:
     raise NotPiecewiseLinear("it computes with what Softmax, ArgMax or Sigmoid returned")
 
 
+def _check_labels(labels: list[Any], verdict: Verdict) -> None:
+    """Class k must have the label k: the few inputs that a model is tried on may not show another."""
+    last = max(verdict.logits.size, 2) - 1
+    if labels != list(range(last + 1)):
+        raise NotPiecewiseLinear(f"its class labels are {quoted(labels)}. Train with labels 0..{last}")
+
+
 def _finish(
     outputs: list[str], shape: tuple[int, ...], values: dict[str, Symbol], trace: Trace, where: str
 ) -> Lowered:
     absent = [name for name in outputs if name not in values]
     if absent:
-        raise ModelError(f"{where}: its output {absent[0]!r} is computed by no node.")
+        raise ModelError(f"{where}: its output {quoted(absent[0])} is computed by no node.")
     verdicts = [(name, _as_verdict(name, values[name])) for name in outputs]
-    named = ", ".join(repr(name) for name in outputs)
+    named = ", ".join(map(quoted, outputs[:20]))
     if all(verdict is None for _, verdict in verdicts):
         raise ModelError(f"{where}: its output ({named}) does not depend on its input.")
     found = [(name, verdict) for name, verdict in verdicts if verdict is not None]  # not constants
@@ -261,6 +267,8 @@ def _finish(
             f"{where}: not a classifier: its output ({named}) has {logits.size} number for each "
             "input; at least 2 classes are needed."
         )
+    if logits.size > CLASSES:
+        raise ModelError(f"{where}: has {logits.size} classes, too many to verify; {CLASSES} are allowed.")
     if binary:
         logits = concatenate([trace.constant(np.zeros(1)), logits.reshape((1,))], axis=0)
     label = next((name for name, v in found if v.kind == "label"), None)
@@ -282,14 +290,19 @@ def _as_verdict(name: str, value: Symbol) -> Verdict | None:
 
 
 def _name(node: onnx.NodeProto) -> str:
-    return repr(node.name or (node.output[0] if node.output else "?"))
+    return quoted(node.name or (node.output[0] if node.output else "?"))
+
+
+def _title(node: onnx.NodeProto) -> str:
+    return f"node {_name(node)} ({printable(node.op_type, 100)})"
 
 
 def _refusal(node: onnx.NodeProto, where: str, reason: str) -> str:
     domain = f"{node.domain}." if node.domain not in ("", "ai.onnx") else ""
+    kind = printable(f"{domain}{node.op_type}", 100)
     known = ", ".join(sorted({*OPERATORS, "ArgMax", "LogSoftmax", "Shape", "Softmax", "ZipMap"}))
     return (
-        f"{where}: node {_name(node)} with operator {domain}{node.op_type} can't be verified: "
+        f"{where}: node {_name(node)} with operator {kind} can't be verified: "
         f"{reason}. Supported operators: {known} (Softmax, LogSoftmax, ArgMax and ZipMap at the end; "
-        "what depends on constants only may use any operator)."
+        "what depends on constants only may use more)."
     )

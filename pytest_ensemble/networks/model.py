@@ -14,15 +14,18 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from pytest_ensemble.errors import DataError, ModelError
-from pytest_ensemble.networks.expression import LARGEST
+from pytest_ensemble.errors import DataError, ModelError, quoted, reason
+from pytest_ensemble.files import open_regular
+from pytest_ensemble.networks.limits import FILE_BYTES, LARGEST
 from pytest_ensemble.networks.lowering import Lowered, lower
 from pytest_ensemble.networks.network import Network
+from pytest_ensemble.networks.parsing import parse
 from pytest_ensemble.networks.rounding import output_rounding
 
 __all__ = ["Model"]
 
 _NUMBERS: dict[str, Any] = {"tensor(float)": np.float32, "tensor(double)": np.float64}
+_TOGETHER = 256  # samples that onnxruntime is given at a time: each may take many numbers on the way
 # How far onnxruntime's float32 logits may be from ours, relative to the largest number met on the way.
 _MISMATCH = 1e-4
 # Logits that differ by this much, relative to the same, must order the class scores likewise.
@@ -55,7 +58,7 @@ class Model:
         self.sha256 = hashlib.sha256(content).hexdigest()
         self.content = content
         self._where = str(path) if path else f"model {name!r}"
-        self._proto = self._parse()
+        self._proto = parse(content, self._where)
         self._input, self._feed_shape, self._dtype = self._read_input()
         self._batched = bool(self._feed_shape) and self._feed_shape[0] is None
         self.input_shape: tuple[int, ...] = tuple(
@@ -71,7 +74,8 @@ class Model:
         """Read a classifier from an ONNX file; its name is the file's stem unless given."""
         path = Path(path)
         try:
-            content = path.read_bytes()
+            with open_regular(path) as file:
+                content = file.read(FILE_BYTES + 1)
         except OSError as error:
             raise ModelError(f"{path}: can't be read: {error.strerror or error}.") from None
         return cls(content, name or path.stem, path)
@@ -117,34 +121,19 @@ class Model:
 
     # --- reading ----------------------------------------------------------------------------------
 
-    def _parse(self) -> onnx.ModelProto:
-        try:
-            proto = onnx.load_model_from_string(self.content)
-        except Exception as error:  # protobuf's DecodeError is not part of its public interface
-            raise ModelError(f"{self._where}: not an ONNX file ({error}).") from None
-        if not proto.graph.node or not proto.graph.output:
-            raise ModelError(f"{self._where}: not an ONNX model: its graph is empty.")
-        for tensor in proto.graph.initializer:
-            if tensor.data_location == onnx.TensorProto.EXTERNAL:
-                raise ModelError(
-                    f"{self._where}: its weights ({tensor.name!r}) are in another file. Save the model "
-                    "with its weights inside: onnx.save(onnx.load(path), path)."
-                )
-        return proto
-
     def _read_input(self) -> tuple[str, list[int | None], Any]:
         stored = {tensor.name for tensor in self._proto.graph.initializer}
         inputs = [entry for entry in self._proto.graph.input if entry.name not in stored]
         if len(inputs) != 1:
-            names = ", ".join(repr(entry.name) for entry in inputs) or "none"
+            names = ", ".join(quoted(entry.name) for entry in inputs[:20]) or "none"
             raise ModelError(f"{self._where}: has {len(inputs)} inputs ({names}); 1 is needed.")
         (entry,) = inputs
         tensor = entry.type.tensor_type
         kind = {onnx.TensorProto.FLOAT: np.float32, onnx.TensorProto.DOUBLE: np.float64}.get(tensor.elem_type)
         if kind is None:
-            raise ModelError(f"{self._where}: its input {entry.name!r} is not a float tensor.")
+            raise ModelError(f"{self._where}: its input {quoted(entry.name)} is not a float tensor.")
         if not tensor.HasField("shape"):
-            raise ModelError(f"{self._where}: its input {entry.name!r} has no shape.")
+            raise ModelError(f"{self._where}: its input {quoted(entry.name)} has no shape.")
         shape = [d.dim_value if d.dim_value > 0 else None for d in tensor.shape.dim]
         if None in shape[1:]:
             raise ModelError(
@@ -196,7 +185,7 @@ class Model:
         try:
             return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions share no public base
-            raise ModelError(f"{self._where}: onnxruntime can't run it: {error}") from None
+            raise ModelError(f"{self._where}: onnxruntime can't run it: {reason(error)}") from None
 
     def _run(
         self, session: ort.InferenceSession, x: NDArray[Any]
@@ -214,17 +203,21 @@ class Model:
         flat = np.ascontiguousarray(x, dtype=self._dtype)
         shape = self._single_shape()
         together = bool(self._batched and samples)
-        feeds = [flat.reshape(samples, *shape[1:])] if together else [row.reshape(shape) for row in flat]
+        if together:
+            flat = flat.reshape(samples, *shape[1:])
+            feeds = [flat[row : row + _TOGETHER] for row in range(0, samples, _TOGETHER)]
+        else:
+            feeds = [row.reshape(shape) for row in flat]
         try:
             parts = [session.run(names, {self._input: feed}) for feed in feeds]
         except Exception as error:  # onnxruntime's exceptions share no public base
-            raise ModelError(f"{self._where}: onnxruntime can't run it: {error}") from None
+            raise ModelError(f"{self._where}: onnxruntime can't run it: {reason(error)}") from None
         width = 1 if session is not self._session and self._lowered.binary else self.classes
-        for part in parts:
-            if np.size(part[0]) != (samples if together else 1) * width:
+        for feed, part in zip(feeds, parts, strict=True):
+            if np.size(part[0]) != (len(feed) if together else 1) * width:
                 raise ModelError(
-                    f"{self._where}: onnxruntime's {wanted!r} has shape {np.shape(part[0])} where {width} "
-                    "numbers for each sample were expected."
+                    f"{self._where}: onnxruntime's {quoted(wanted)} has shape {np.shape(part[0])} where "
+                    f"{width} numbers for each sample were expected."
                 )
         columns = [np.asarray(part[0], dtype=np.float64).reshape(-1, width) for part in parts]
         values = np.concatenate(columns) if columns else np.zeros((0, width))
@@ -249,7 +242,9 @@ class Model:
                 value = layer.activate(layer.affine(value))
                 largest = np.maximum(largest, np.abs(value).max(axis=1, keepdims=True))
         if not np.isfinite(expected).all() or not np.isfinite(value).all():
-            raise ModelError(f"{self._where}: its outputs are not finite (huge weights?).")
+            raise ModelError(
+                f"{self._where}: its outputs are not finite (weights that are NaN, infinite or huge?)."
+            )
         worst = float((np.abs(value - expected) / largest).max())
         if worst > _MISMATCH:
             raise ModelError(
@@ -267,13 +262,13 @@ class Model:
         clear = expected[rows, best] - np.sort(expected)[:, -2] > _CLEAR * largest[:, 0]
         if (clear & ((scores >= scores[rows, best][:, None]).sum(axis=1) > 1)).any():
             raise ModelError(
-                f"{self._where}: its class scores {self._lowered.scores!r} name other classes than the "
-                f"logits {self._lowered.logits!r} do. Please report this model: it must not be gated."
+                f"{self._where}: its class scores {quoted(self._lowered.scores)} name other classes than the "
+                f"logits {quoted(self._lowered.logits)} do. Please report this model: it must not be gated."
             )
         if label is not None and not np.array_equal(label, scores.argmax(axis=1)):
             row = int(np.argmax(label != scores.argmax(axis=1)))
             raise ModelError(
-                f"{self._where}: its label output {self._lowered.label!r} says {label.tolist()[row]!r} where "
+                f"{self._where}: its label output says {quoted(label.tolist()[row])} where "
                 f"its scores say class {scores[row].argmax()}. Train with labels 0..{self.classes - 1}."
             )
 

@@ -115,18 +115,14 @@ class Network:
         """
         last = self.layers[-1]
         others = [p for p in range(last.size) if p != label]
-        difference = sp.csr_array(np.eye(last.size)[others])
-        difference = (difference - sp.csr_array(_unit_columns(len(others), last.size, label))).tocsr()
+        rows = np.arange(len(others))
+        ones, columns = np.ones(len(rows)), np.full(len(rows), label)
+        places = np.concatenate([rows, rows]), np.concatenate([others, columns])
+        difference = sp.csr_array((np.concatenate([ones, -ones]), places), shape=(len(others), last.size))
         weight = difference @ last.weight
         bias = np.asarray(difference @ last.bias)
         relu = np.zeros(len(others), dtype=bool)
         return Network((*self.layers[:-1], Layer(compact(weight), bias, relu)))
-
-
-def _unit_columns(rows: int, columns: int, column: int) -> Float:
-    out = np.zeros((rows, columns))
-    out[:, column] = 1.0
-    return out
 
 
 def dense(weight: Any) -> Float:

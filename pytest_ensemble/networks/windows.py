@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from pytest_ensemble.networks.expression import check_size
+from pytest_ensemble.networks.limits import check_size, spend
 from pytest_ensemble.networks.network import Float
 
 __all__ = ["linear_convolution", "windows"]
@@ -44,11 +44,17 @@ def windows(shape: Sequence[int], kernel: Sequence[int], attributes: Mapping[str
     table = np.pad(table, still + list(zip(before, after, strict=True)), constant_values=-1)
     table = np.pad(table, still + [(0, n) for n in beyond], constant_values=-2)
     axes = tuple(range(2, 2 + rank))
+    spend(math.prod(shape[:2]) * math.prod(kernel) * math.prod(_positions(table.shape[2:], reach, strides)))
     view = np.lib.stride_tricks.sliding_window_view(table, reach, axis=axes)
     outer = tuple(slice(None, None, stride) for stride in strides)
     inner = tuple(slice(None, None, dilation) for dilation in dilations)
     picked = view[(slice(None), slice(None), *outer, *inner)]
     return picked.reshape(*picked.shape[: 2 + rank], -1)
+
+
+def _positions(space: Sequence[int], reach: Sequence[int], strides: Sequence[int]) -> list[int]:
+    """How often each window fits."""
+    return [(size - window) // stride + 1 for size, window, stride in zip(space, reach, strides, strict=True)]
 
 
 def _padding(
@@ -86,6 +92,7 @@ def linear_convolution(
     kernels = weight.reshape(groups, filters // groups, 1, channels // groups, window)
     # (batch, groups, filters per group, positions, channels per group, window)
     columns = table.transpose(0, 1, 3, 2, 4)[:, :, None]
+    spend(math.prod(np.broadcast_shapes(columns.shape, kernels[None].shape)))
     columns, values = np.broadcast_arrays(columns, kernels[None])
     rows = np.arange(batch * filters * int(np.prod(out))).reshape(*columns.shape[:4])
     rows = np.broadcast_to(rows[..., None, None], columns.shape)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from pytest_ensemble.errors import printable
 from pytest_ensemble.plugin.fixtures import (
     ensemble,
     ensemble_data,
@@ -166,7 +167,7 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pyte
     if lines:
         terminalreporter.write_sep("=", "ensemble gates")
     for line, markup in lines:
-        terminalreporter.write_line(line, **markup)
+        terminalreporter.write_line(printable(line), **markup)
     audit = list(audit_lines(state))
     if audit:
         terminalreporter.write_sep("=", "ensemble audit: engines contradict each other", red=True)

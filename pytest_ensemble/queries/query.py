@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_ensemble.errors import QueryError
+from pytest_ensemble.errors import QueryError, printable
 from pytest_ensemble.networks.model import Model
 from pytest_ensemble.queries.ball import Ball, read_bounds
 
@@ -37,7 +37,7 @@ class Query:
     def describe(self) -> str:
         """For messages: names, label and epsilon."""
         names = "~".join(model.name for model in self.models)
-        return f"{names}, label {self.label}, epsilon {self.ball.epsilon:g}"
+        return printable(f"{names}, label {self.label}, epsilon {self.ball.epsilon:g}")
 
 
 def make_query(

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from pytest_ensemble.errors import printable
+
 __all__ = ["AuditResult", "ContradictionEntry", "audit_line", "contradiction_lines"]
 
 
@@ -93,7 +95,7 @@ def audit_line(audit: AuditResult) -> str:
 
 def contradiction_lines(entry: ContradictionEntry) -> Iterator[str]:
     """What was asked, who said what, and code that asks both again."""
-    yield (
+    yield printable(
         f"{'~'.join(entry.pair)}, point {entry.point} (row {entry.row} of {entry.data}), "
         f"label {entry.label}, epsilon {entry.epsilon:g}: {entry.engine} says {entry.outcome}, "
         f"{entry.second_engine} says {entry.second_outcome}"

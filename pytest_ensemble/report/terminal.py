@@ -1,6 +1,7 @@
 """Lines for people, drawn from a document: how a gate failed, and a session's gates in a line each.
 
-Everything here is a pure function of the document; the plugin only prints what it yields.
+Everything here is a pure function of the document; the plugin only prints what it yields. Names of models are
+names of files, which may hold anything: all lines are `printable`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import PurePosixPath
 
 from pytest_ensemble.analysis.gates import Gate, Verdict
 from pytest_ensemble.analysis.scores import Interval
+from pytest_ensemble.errors import printable
 from pytest_ensemble.report.document import STORED, Document, GateResult, MutualError, Queries
 
 __all__ = ["failure", "gate_line", "queries_line", "severity", "swap_lines", "worst_pair"]
@@ -51,7 +53,7 @@ def failure(document: Document, gates: Sequence[GateResult], rerun: str, *, sugg
             lines += ["", _headline(document, gate)]
         said = any(other.epsilon == gate.epsilon for other in ordered[:k])
         lines += ["", *_block(document, gate), *(() if said else _suggestion(document, gate, suggested))]
-    return "\n".join([*lines, _line("rerun", rerun)])
+    return "\n".join(printable(line) for line in [*lines, _line("rerun", rerun)])
 
 
 def severity(gate: GateResult) -> tuple[int, float]:
@@ -134,7 +136,7 @@ def swap_lines(document: Document, gate: GateResult) -> Iterator[str]:
         if (swap.ensemble, swap.epsilon) == (gate.ensemble, gate.epsilon)
     ]
     for k, swap in enumerate(swaps[:MOST_SWAPS]):
-        yield (
+        yield printable(
             f"{'then ' if k else ''}replace {swap.out} with {swap.into}: "
             f"uniqueness {swap.uniqueness_before} -> {swap.uniqueness_after}; "
             f"ensemble accuracy {swap.accuracy_before:.3f} -> {swap.accuracy_after:.3f}"
@@ -178,7 +180,7 @@ def _table(document: Document, gate: GateResult) -> Iterator[str]:
         if verdicts[name] is Verdict.FAIL:
             miss = gate.threshold - score.high if sign > 0 else score.low - gate.threshold
             remark = f"FAIL  ({'short' if sign > 0 else 'over'} by {show(miss)})"
-        cells.append((name, show(score), show(gate.threshold), f"{unknown}/{total}", remark))
+        cells.append((printable(name), show(score), show(gate.threshold), f"{unknown}/{total}", remark))
     widths = [max(len(row[k]) for row in cells) for k in range(4)]
     for name, text, need, undecided, remark in cells:
         yield (
@@ -256,7 +258,7 @@ def gate_line(gate: GateResult) -> str:
         )
     verdict = "FAIL" if gate.verdict is Verdict.FAIL else gate.verdict.value
     partial = " (partial: stopped early)" if gate.partial else ""
-    return f"{verdict:<12}  {gate.test}  {found}{partial}"
+    return printable(f"{verdict:<12}  {gate.test}  {found}{partial}")
 
 
 def queries_line(queries: Queries) -> str:
@@ -323,7 +325,7 @@ def _digits(gate: GateResult, scores: Iterable[Interval]) -> _Digits:
 
 
 def _line(name: str, text: str) -> str:
-    return f"  {name:<{_KEY}}{text}".rstrip()
+    return f"  {name:<{_KEY - 1}} {text}".rstrip()
 
 
 def _wrap(name: str, texts: Sequence[str], between: str = "   ") -> Iterator[str]:

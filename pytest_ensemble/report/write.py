@@ -43,7 +43,8 @@ def write(document: Document, path: Path) -> None:
     text = FORMATS[path.suffix.lower()](document)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        # names of files may hold bytes that are no text: JSON has the same escapes for them
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
         # mkstemp makes files private; a report is as readable as any new file
         umask = os.umask(0)

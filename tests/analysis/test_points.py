@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,9 @@ from pytest_ensemble.analysis.points import agreement_points, load_data, read_da
 from pytest_ensemble.errors import DataError
 from pytest_ensemble.networks.pool import Pool
 from tests.analysis.tables import samples, table_pool
+from tests.bounded import bounded
+
+__all__ = ["bounded"]
 
 #        0  1  2  3  4  5  6  7  8
 RIGHT = [0, 1, 2, 0, 1, 2, 0, 1, 2]
@@ -273,7 +278,7 @@ def test_pickles_are_refused_and_not_run(tmp_path: Path, form: str) -> None:
             np.save(file, array)
         else:
             pickle.dump(Trap(sprung), file)
-    with pytest.raises(DataError, match=r"data\.npz: can't be read as \.npz"):
+    with pytest.raises(DataError, match=r"data\.npz: .*(can't be read as \.npz|is a single array)"):
         load_data(path)
     assert not sprung.exists()
 
@@ -289,6 +294,116 @@ def test_missing_file(tmp_path: Path) -> None:
         load_data(tmp_path / "absent.npz")
     with pytest.raises(DataError, match="can't be read"):
         load_data(tmp_path)
+
+
+# --- files that ask for too much, or hold something else ------------------------------------------
+
+
+def _member(header: str, data: bytes = b"", version: int = 1) -> bytes:
+    """A .npy whose header says so, whatever follows."""
+    text = header.encode().ljust(117 if version == 1 else 115) + b"\n"
+    size = len(text).to_bytes(2 if version == 1 else 4, "little")
+    return b"\x93NUMPY" + bytes([version, 0]) + size + text + data
+
+
+def _header(shape: str, dtype: str = "'<f4'") -> str:
+    return f"{{'descr': {dtype}, 'fortran_order': False, 'shape': {shape}}}"
+
+
+def _archive(path: Path, x: bytes, compression: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("x.npy", x)
+        archive.writestr("y.npy", _member(_header("(2,)", "'<i8'"), bytes(16)))
+    return path
+
+
+BOMBS: dict[str, tuple[bytes, str]] = {
+    "absurd shape": (
+        _member(_header("(1099511627776, 4)")),
+        "holds 4398046511104 numbers; at most 268435456",
+    ),
+    "large shape": (
+        _member(_header("(2, 200000000)")),
+        "holds 400000000 numbers; at most 268435456 are read",
+    ),
+    "empty and absurd": (_member(_header("(0, 1099511627776)")), "is empty|they have"),
+    "negative shape": (_member(_header("(-2, -2)"), bytes(16)), "has a negative number"),
+    "short": (_member(_header("(2, 100)")), "has 128 bytes where its shape .* needs 928"),
+    "long": (_member(_header("(2, 2)"), bytes(10**8)), "has 100000128 bytes where its shape .* needs 144"),
+    "objects": (_member(_header("(2, 2)", "'|O'"), bytes(99)), "holds pickled objects"),
+    "hidden objects": (_member(_header("(2,)", "[('a', '|O')]"), bytes(99)), "holds pickled objects"),
+    "fields": (_member(_header("(2,)", "[('a', '<f4')]"), bytes(8)), "must hold numbers"),
+    "text": (_member(_header("(2,)", "'<U4'"), bytes(32)), "must hold numbers"),
+    "times": (_member(_header("(2,)", "'<M8[s]'"), bytes(16)), "must hold numbers"),
+    "complex": (_member(_header("(2,)", "'<c8'"), bytes(16)), "must hold numbers"),
+    "unknown type": (_member(_header("(2,)", "'<q99'"), bytes(16)), "can't be read"),
+    "code": (_member("__import__('os').abort()"), "can't be read"),
+    "power": (_member(_header("(9**9**9,)")), "can't be read"),
+    "brackets": (_member("(" * 9000, version=2), "can't be read"),
+    "long header": (_member(" " * 10**6, version=2), "can't be read"),
+    "names of fields": (_member(_header("(2,)"), bytes(8), version=3), "must hold numbers"),
+    "no array": (b"nothing", "can't be read"),
+    "nothing": (b"", "can't be read"),
+    "not finite": (_member(_header("(2, 1)"), np.float32([1, np.nan]).tobytes()), "NaN or infinite values"),
+}
+
+
+@pytest.mark.usefixtures("bounded")
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_bombs(bomb: str, tmp_path: Path) -> None:
+    content, message = BOMBS[bomb]
+    with pytest.raises(DataError, match=message) as caught:
+        load_data(_archive(tmp_path / "data.npz", content))
+    assert "data.npz: " in str(caught.value)
+    assert "allocate" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("bounded")
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("encrypted", "is encrypted"),
+        ("lzma", "compressed in another way"),
+        ("bzip2", "compressed in another way"),
+        ("checksum", "Bad CRC-32"),
+        ("size", "can't be read"),
+        ("many members", "table of contents is larger than"),
+    ],
+)
+def test_archives_that_numpy_does_not_write(damage: str, message: str, tmp_path: Path) -> None:
+    methods = {"lzma": zipfile.ZIP_LZMA, "bzip2": zipfile.ZIP_BZIP2}
+    good = _member(_header("(2, 2)"), np.arange(4, dtype=np.float32).tobytes())
+    path = _archive(tmp_path / "data.npz", good, methods.get(damage, zipfile.ZIP_STORED))
+    content = bytearray(path.read_bytes())
+    directory = content.index(b"PK\x01\x02")
+    if damage == "encrypted":
+        content[6] |= 1
+        content[directory + 8] |= 1
+    elif damage == "checksum":
+        content[content.index(b"\x00\x00\x80?")] ^= 1
+    elif damage == "size":  # the directory promises more than the file has
+        content[directory + 20 : directory + 28] = (10**6).to_bytes(4, "little") * 2
+    path.write_bytes(content)
+    if damage == "many members":
+        with zipfile.ZipFile(path, "a") as archive:
+            for k in range(15_000):
+                archive.writestr(f"a member with a longish name {k}", b"")
+    with pytest.raises(DataError, match=message):
+        load_data(path)
+
+
+@pytest.mark.usefixtures("bounded")
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_data_that_is_no_regular_file(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "data.npz"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+    with pytest.raises(DataError, match=r"data\.npz: can't be read: (Not a regular file|Is a directory)"):
+        load_data(path)
 
 
 @settings(max_examples=60)

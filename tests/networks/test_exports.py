@@ -20,9 +20,9 @@ REFUSED: dict[str, tuple[type[ModelError], str]] = {
     "sklearn_tanh": (UnsupportedOperatorError, "operator Tanh"),
     "sklearn_logistic": (UnsupportedOperatorError, "operator ai.onnx.ml.LinearClassifier"),
     "sklearn_labels_3_5_7": (ModelError, "Train with labels 0..2"),
-    "sklearn_labels_3_5_7_zipmap": (ModelError, "labels are not 0..2"),
-    "sklearn_labels_text": (ModelError, "says 'cat'"),
-    "sklearn_labels_text_zipmap": (ModelError, "labels are not 0..2"),
+    "sklearn_labels_3_5_7_zipmap": (ModelError, "Train with labels 0..2"),
+    "sklearn_labels_text": (ModelError, "class labels are ['cat'"),
+    "sklearn_labels_text_zipmap": (ModelError, "Train with labels 0..2"),
     "keras_normalisation_export": (ModelError, "has 3 inputs"),
     "keras_binary": (ModelError, "not a classifier"),
 }

@@ -77,11 +77,52 @@ def test_adding_logits_to_probabilities_is_refused() -> None:
         graph.model(graph("Add", graph("Softmax", logits), logits))
 
 
-def test_scores_that_a_cast_has_rounded_away_are_refused() -> None:
+@pytest.mark.parametrize("to", [TensorProto.INT64, TensorProto.FLOAT16])
+@pytest.mark.parametrize("kind", ["Cast", "CastLike"])
+def test_scores_that_a_cast_would_round_are_refused(kind: str, to: int) -> None:
     graph, logits = _graph()
-    whole = graph("Cast", graph("Softmax", logits), to=TensorProto.INT64)
-    with pytest.raises(ModelError, match="name other classes than the logits"):
-        graph.model(whole, types=["int64"])
+    like = np.zeros(1, helper.tensor_dtype_to_np_dtype(to))
+    options = {"to": to} if kind == "Cast" else {}
+    rounded = graph(kind, graph("Softmax", logits), *([] if options else [like]), **options)
+    with pytest.raises(ModelError, match="rounds class scores"):
+        graph.model(graph("Cast", rounded, to=TensorProto.FLOAT))
+    graph, logits = _graph()
+    rounded = graph(kind, logits, *([] if options else [like]), **options)
+    with pytest.raises(ModelError, match=r"a cast to (INT64|FLOAT16) rounds"):
+        graph.model(graph("Cast", rounded, to=TensorProto.FLOAT))
+
+
+@pytest.mark.parametrize(
+    ("tail", "reason"),
+    [
+        (lambda g, label: g("Cast", label, to=TensorProto.UINT8), "cuts labels"),
+        (
+            lambda g, label: g("ArrayFeatureExtractor", np.array([0, 1, 1]), label, domain="ai.onnx.ml"),
+            r"class labels are \[0, 1, 1\]. Train with labels 0\.\.2",
+        ),
+    ],
+)
+def test_labels_that_are_renamed_are_refused(tail: Callable[[Graph, str], str], reason: str) -> None:
+    """Whether or not the few inputs that a model is tried on have those labels."""
+    graph, logits = _graph()
+    label = graph("ArgMax", logits, axis=1, keepdims=0)
+    with pytest.raises(UnsupportedOperatorError, match=reason):
+        graph.model(tail(graph, label), graph("Softmax", logits), types=["int64", "float32"])
+
+
+@pytest.mark.parametrize("of", ["scores", "logits"])
+def test_a_label_over_the_batch_is_refused(of: str) -> None:
+    graph, logits = _graph()
+    scores = graph("Softmax", logits) if of == "scores" else logits
+    with pytest.raises(UnsupportedOperatorError, match="axis is not that of the classes"):
+        graph.model(graph("ArgMax", scores, axis=0, keepdims=0), types=["int64"])
+
+
+def test_dropout_of_scores_in_training_is_refused() -> None:
+    graph, logits = _graph()
+    dropped = graph("Dropout", graph("Softmax", logits), np.float32(1e-9), np.array(True))
+    with pytest.raises(UnsupportedOperatorError, match="in training mode"):
+        graph.model(dropped)
 
 
 # --- unsupported ----------------------------------------------------------------------------------
@@ -119,7 +160,10 @@ REFUSED_USES: dict[str, tuple[Callable[[Graph], str], str]] = {
         lambda g: g("Dropout", g.x, np.array(1e-6), np.array(True)),
         "in training mode",
     ),
-    "random": (lambda g: g("Add", g.x, g("RandomNormal", shape=[1, 4], scale=1e-9)), "it is random"),
+    "random": (
+        lambda g: g("Add", g.x, g("RandomNormal", shape=[1, 4], scale=1e-9)),
+        "it has constants for input",
+    ),
     "indices of a pool": (
         lambda g: g(
             "MaxPool",
@@ -233,7 +277,7 @@ DAMAGED: dict[str, tuple[Callable[[onnx.ModelProto], object], str]] = {
     "cycle": (_cycle, "the graph is cyclic, or a part of it is missing"),
     "cycle of one": (_self_cycle, "the graph is cyclic"),
     "recursive function": (_recursion, "model 'm1'"),
-    "loop": (_loop, "it may not end"),
+    "loop": (_loop, "it has constants for input"),
     "doubling": (_doubling, "too large"),
     "missing output": (
         lambda p: setattr(p.graph.output[0], "name", "nowhere"),

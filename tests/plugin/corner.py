@@ -78,7 +78,7 @@ class Corner:
         unknown = dict(entry.split("=") for entry in os.environ.get("CORNER_UNKNOWN", "").split())
         for query in queries:
             names = "~".join(model.name for model in query.models)
-            with Path("queries.log").open("a") as log:
+            with Path("queries.log").open("a", errors="backslashreplace") as log:
                 print(names, query.key, query.ball.epsilon, budget.timeout, file=log)
             time.sleep(float(os.environ.get("CORNER_SLOW", 0)))
             if os.environ.get("CORNER_CRASH") in names.split("~"):

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from pytest_ensemble.networks.expression import Expression
+from pytest_ensemble.networks.limits import check_size, spend
 from pytest_ensemble.networks.operators.node import Node, NotPiecewiseLinear, operator
 from pytest_ensemble.networks.windows import linear_convolution
 
@@ -93,6 +94,8 @@ def _times(x: Expression, matrix: NDArray[Any]) -> Expression:
     matrix = matrix.reshape(inner)
     columns = matrix.reshape(matrix.shape[0], -1).astype(np.float64)
     rows = x.size // matrix.shape[0]
+    check_size(rows * columns.shape[1])
+    spend(rows * columns.size)
     product = sp.kron(sp.eye_array(rows), sp.csr_array(columns.T), format="csr")
     return x.linear(product, (*ones, *x.shape[:-1], *matrix.shape[1:]))
 
@@ -119,6 +122,8 @@ def _batch_normalization(node: Node) -> Expression:
     scale, shift, mean, variance = (
         np.asarray(node.constant(k, "parameters"), dtype=np.float64) for k in range(1, 5)
     )
+    if not (variance >= 0).all():
+        raise NotPiecewiseLinear("its variance is negative, or not a number")
     column = (-1, *(1,) * (len(x.shape) - 2))
     factor = scale / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
     return (x - mean.reshape(column)).scale(factor.reshape(column)) + shift.reshape(column)

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pytest_ensemble.networks.expression import Expression, check_size, concatenate
+from pytest_ensemble.networks.expression import Expression, concatenate
+from pytest_ensemble.networks.limits import check_size
 from pytest_ensemble.networks.operators.node import Node, NotPiecewiseLinear, operator
 
 
@@ -71,6 +72,8 @@ def _slice(node: Node) -> Expression:
     axes, steps = node.option("axes", 3), node.option("steps", 4)
     where = range(len(starts)) if axes is None else axes
     stride = np.ones(len(starts), dtype=int) if steps is None else steps
+    if len(starts) > len(x.shape):
+        raise NotPiecewiseLinear("it slices more axes than there are")
     table = x.indices
     for axis, start, end, step in zip(where, starts, ends, stride, strict=True):
         kept = _cut(x.shape[int(axis)], int(start), int(end), int(step))
@@ -105,7 +108,9 @@ def _split(node: Node) -> list[Expression]:
 def _gather(node: Node) -> Expression:
     x = node.tensor()
     axis = int(node.attributes.get("axis", 0))
-    return x.take(np.take(x.indices, node.constant(1, "indices").astype(int), axis=axis))
+    places = node.constant(1, "indices").astype(int)
+    check_size(places.size * (x.size // max(1, x.shape[axis])))
+    return x.take(np.take(x.indices, places, axis=axis))
 
 
 @operator("GatherND")
@@ -114,6 +119,7 @@ def _gather_nd(node: Node) -> Expression:
     if node.attributes.get("batch_dims"):
         raise NotPiecewiseLinear("it has batch_dims")
     places = node.constant(1, "indices").astype(int)
+    check_size(math.prod(places.shape[:-1]) * math.prod(x.shape[places.shape[-1] :]))
     return x.take(x.indices[tuple(np.moveaxis(places, -1, 0))])
 
 

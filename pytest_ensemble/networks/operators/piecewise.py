@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_ensemble.networks.expression import Expression
-from pytest_ensemble.networks.operators.node import Node, operator
+from pytest_ensemble.networks.expression import Expression, concatenate
+from pytest_ensemble.networks.operators.node import Node, NotPiecewiseLinear, operator
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -44,6 +44,8 @@ def _abs(node: Node) -> Expression:
 def _clip(node: Node) -> Expression:
     x = node.tensor()
     low, high = node.option("min", 1), node.option("max", 2)
+    if any(limit is not None and np.isnan(limit).any() for limit in (low, high)):
+        raise NotPiecewiseLinear("a limit is not a number")
     # some exporters write the ends of float32 for "no limit": added to those, a number is lost
     if low is not None and np.any(low > -_LARGEST):
         x = node.trace.relu(x - low) + low
@@ -54,9 +56,16 @@ def _clip(node: Node) -> Expression:
 
 @operator("Max")
 def _max(node: Node) -> Expression:
-    return node.trace.tournament([node.tensor(k) for k in range(len(node.inputs))])
+    return _largest(node, [node.tensor(k) for k in range(len(node.inputs))])
 
 
 @operator("Min")
 def _min(node: Node) -> Expression:
-    return -node.trace.tournament([-node.tensor(k) for k in range(len(node.inputs))])
+    return -_largest(node, [-node.tensor(k) for k in range(len(node.inputs))])
+
+
+def _largest(node: Node, tensors: list[Expression]) -> Expression:
+    """The elementwise maximum, with broadcasting."""
+    shape = np.broadcast_shapes(*(x.shape for x in tensors))
+    wide = [x.broadcast(shape).reshape((1, *shape)) for x in tensors]
+    return node.trace.tournament(concatenate(wide, axis=0))

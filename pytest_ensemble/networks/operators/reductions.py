@@ -48,7 +48,7 @@ def _max_pool(node: Node) -> Expression:
     table = _pool_windows(node)
     inside = np.take_along_axis(table, (table >= 0).argmax(axis=-1)[..., None], axis=-1)
     table = np.where(table >= 0, table, inside)  # padding never wins: repeat an element instead
-    return node.trace.tournament([x.take(table[..., k]) for k in range(table.shape[-1])])
+    return node.trace.tournament(x.take(np.moveaxis(table, -1, 0)))
 
 
 @operator("ReduceMean")
@@ -66,7 +66,7 @@ def _reduce_sum(node: Node) -> Expression:
 def _reduce_max(node: Node) -> Expression:
     table = _reduced(node)
     x = node.tensor()
-    return node.trace.tournament([x.take(table[..., k]) for k in range(table.shape[-1])])
+    return node.trace.tournament(x.take(np.moveaxis(table, -1, 0)))
 
 
 @operator("ReduceMin")
