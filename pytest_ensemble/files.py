@@ -40,8 +40,8 @@ def open_regular(path: str | Path) -> io.BufferedReader:
     return os.fdopen(handle, "rb")
 
 
-def read_arrays(path: str | Path, names: Sequence[str]) -> list[NDArray[Any]]:
-    """The arrays of these names from an .npz. Never unpickles; sizes are looked at before anything is read.
+def read_arrays(path: str | Path, names: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+    """Arrays from an .npz, all or those of some names. Never unpickles; looks at sizes before it reads.
 
     Raises:
         DataError: no such file, not an .npz, an array that is missing, damaged, or too large.
@@ -49,18 +49,24 @@ def read_arrays(path: str | Path, names: Sequence[str]) -> list[NDArray[Any]]:
     try:
         with _Reader(open_regular(path).detach()) as file:
             if file.peek(6)[:6] == b"\x93NUMPY":
-                wanted = " and ".join(repr(name) for name in names)
+                wanted = " and ".join(repr(name) for name in names or ())
                 raise DataError(f"{path}: is a single array; an .npz with arrays {wanted} is needed.")
             with zipfile.ZipFile(file) as archive:
                 held = {member.removesuffix(".npy"): member for member in archive.namelist()}
-                missing = [name for name in names if name not in held]
+                wanted_names = held if names is None else names
+                missing = [name for name in wanted_names if name not in held]
                 if missing:
                     listed = ", ".join(repr(name) for name in list(held)[:20]) or "nothing"
                     raise DataError(
                         f"{path}: has no array {missing[0]!r} (it holds {listed}). Write it with "
                         "numpy.savez(path, x=inputs, y=labels)."
                     )
-                return [_read(archive, held[name], f"{path}: its array {name!r}") for name in names]
+                arrays: dict[str, NDArray[Any]] = {}
+                for name in wanted_names:
+                    arrays[name] = _read(archive, held[name], f"{path}: its array {name!r}")
+                    if sum(array.size for array in arrays.values()) > LARGEST_ARRAY:
+                        raise DataError(f"{path}: holds too many numbers; at most {LARGEST_ARRAY} are read.")
+                return arrays
     except FileNotFoundError:
         raise DataError(f"{path}: no such file.") from None
     except DataError:

@@ -63,8 +63,8 @@ def load_data(path: str | Path) -> Data:
     Raises:
         DataError: no such file, not an .npz, or without usable `x` and `y`; too many numbers.
     """
-    x, y = read_arrays(path, ("x", "y"))
-    return read_data(x, y, str(path))
+    arrays = read_arrays(path, ("x", "y"))
+    return read_data(arrays["x"], arrays["y"], str(path))
 
 
 def read_data(x: Any, y: Any, source: str = "the data") -> Data:

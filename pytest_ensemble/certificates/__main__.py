@@ -7,19 +7,17 @@ import hashlib
 import json
 import sys
 import time
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pytest_ensemble.certificates.check import FORMAT, Content, check
 from pytest_ensemble.errors import EnsembleError, printable
+from pytest_ensemble.files import read_arrays
 from pytest_ensemble.networks.model import Model
 
 # What a file that is damaged or no certificate may raise.
-_BAD = (EnsembleError, OSError, EOFError, ValueError, KeyError, IndexError, TypeError, zipfile.BadZipFile)
+_BAD = (EnsembleError, OSError, ValueError, KeyError, IndexError, TypeError)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,9 +65,7 @@ class _Models:
         self.read: dict[str, Model] = {}
         self.seconds = 0.0
         paths = [] if folder is None else sorted(folder.rglob("*.onnx"))
-        self._paths = {
-            hashlib.sha256(path.read_bytes()).hexdigest(): path for path in paths if path.is_file()
-        }
+        self._paths = {_digest(path): path for path in paths if path.is_file()}
 
     def find(self, entry: dict[str, Any]) -> Model:
         """The network of an entry of the manifest."""
@@ -87,9 +83,13 @@ class _Models:
         return self.read[digest]
 
 
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _read(file: Path, models: _Models) -> Content:
-    with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
+    arrays = read_arrays(file)
     manifest = json.loads(arrays.pop("manifest").tobytes())
     if manifest.get("format") != FORMAT:
         raise ValueError(f"its format is {manifest.get('format')!r}, not {FORMAT!r}")
