@@ -51,6 +51,7 @@ class Analysis:
         engine: "auto", "native", "milp", "marabou", or an Engine.
         timeout: seconds for one query, or None.
         jobs: solver processes.
+        memory: bytes that each solver process may allocate, or None.
         certificates: folder for proofs that `python -m pytest_ensemble.certificates` checks again.
         store: where answers are kept and taken from, if anywhere; whoever made it closes it.
 
@@ -71,6 +72,7 @@ class Analysis:
         jobs: int = 1,
         certificates: Path | None = None,
         store: Store | None = None,
+        memory: int | None = None,
     ) -> None:
         self.pool = pool
         self.points = points
@@ -78,11 +80,12 @@ class Analysis:
         self.bounds = read_bounds(bounds, pool.input_size)
         _check_points(points, pool, self.bounds)
         if isinstance(engine, str):
-            engine = make_engine(engine, jobs=jobs, certificates=certificates)
+            engine = make_engine(engine, jobs=jobs, certificates=certificates, memory=memory)
         self.store = store
         self.engine = engine if store is None else CachedEngine(engine, store, proofs=certificates is None)
         self.timeout = timeout
         self.jobs = jobs
+        self.memory = memory
         self.deadline: float | None = None
         self.stats = Stats()
         self._balls: dict[tuple[int, float], Ball] = {}  # shared by all pairs
@@ -247,7 +250,9 @@ class Analysis:
         ]
         others = auditors(self.engine.name, available()) if engines is None else engines
         budget = Budget(self.timeout, self.deadline)
-        result = check(decided, others, lambda name: make_engine(name, jobs=self.jobs), budget)
+        result = check(
+            decided, others, lambda name: make_engine(name, jobs=self.jobs, memory=self.memory), budget
+        )
         for one in result.contradictions:
             self._learn(one.pair, one.point, one.query, one.second)
             if self.store is not None and one.second.outcome is Outcome.SAT:  # the proof is wrong for good

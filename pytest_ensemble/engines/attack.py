@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_ensemble.engines.chains import Array, Chains, Groups, Index, groups_of, slab_size
+from pytest_ensemble.engines.checkpoint import checkpoint
 from pytest_ensemble.queries.query import Query
 from pytest_ensemble.queries.replay import replays
 
@@ -65,6 +66,7 @@ def _ascend_slab(
     best, score = start.copy(), np.full(len(start), -np.inf, start.dtype)
     active, x = np.arange(len(start)), start.copy()
     for step in range(steps + 1 if len(start) else 0):
+        checkpoint()
         progress = step / max(steps, 1)
         errors, direction = _ascent(chains, team[active], x, label[active], 2.0 + 30.0 * progress)
         least = errors.min(axis=1)
@@ -132,6 +134,7 @@ def climb(
     parents = project(start[None])
     count = min(_CHILDREN, (1 << 23) // len(start))
     for _ in range(_GENERATIONS):
+        checkpoint()
         children = np.repeat(parents, -(-count // len(parents)), axis=0)
         moved = rng.random(children.shape) < 10.0 ** rng.uniform(-3, -0.3, size=(len(children), 1))
         steps = np.where(moved, rng.integers(-8, 9, size=children.shape), 0)

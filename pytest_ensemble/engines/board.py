@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pytest_ensemble.engines.attack import climb
 from pytest_ensemble.engines.chains import Array, Boxes, Chains, Frame, Index, groups_of
+from pytest_ensemble.engines.checkpoint import checkpoint
 from pytest_ensemble.engines.preactivations import hidden_bounds
 from pytest_ensemble.networks.model import Model
 from pytest_ensemble.networks.network import Network
@@ -32,6 +33,7 @@ TIMEOUT, BOUNDARY = 1, 2
 _HAIR = 0.25  # of what rounding may add to a margin; it was never seen to add as much
 LARGEST = 1e30  # numbers that overflow are unknown altogether; float32 must hold them
 _WEIGHTS = 1 << 23  # that the teams of one squad may have together
+_BOXES = 16  # whose rounding is bounded at a time
 
 
 @dataclass(frozen=True)
@@ -120,9 +122,12 @@ class Board:
         boxes = [ball.box for balls in self.balls for ball in balls]
         low, high = (np.stack(sides) for sides in zip(*boxes, strict=True))
         labels = np.tile(self.labels, len(self.levels))
-        rounding = np.stack(
-            [margin_rounding(network, low, high, labels) for network in self._networks], axis=1
-        )
+        rounding = np.empty((len(low), len(self.models), self.models[0].classes))
+        for index, network in enumerate(self._networks):
+            for start in range(0, len(low), _BOXES):
+                checkpoint()
+                part = slice(start, start + _BOXES)
+                rounding[part, index] = margin_rounding(network, low[part], high[part], labels[part])
         rounding = np.minimum(rounding, LARGEST)
         return Frame(
             fast,

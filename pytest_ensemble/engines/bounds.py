@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from pytest_ensemble.engines.adam import Adam
 from pytest_ensemble.engines.chains import Array, Boxes, Chains, Groups, Index, groups_of, slab_size
+from pytest_ensemble.engines.checkpoint import checkpoint
 from pytest_ensemble.networks.network import Float
 
 __all__ = [
@@ -290,6 +291,7 @@ def _optimise_slab(
     scale = sum(np.abs(array).mean(axis=1, keepdims=True) for array in objective.rows) / chains.k**2
     adam = Adam([work.alpha, work.beta, work.omega], [rate, rate * scale, rate])
     for step in range(steps + 1):
+        checkpoint()
         w = weights_of(work.omega)
         linear = _backward(chains, lines, objective, work, w, groups)
         coefficient = linear.preactivation[:, : chains.width]
@@ -373,6 +375,7 @@ def exact_values(chains: Chains, boxes: Boxes, rows: Rows) -> Float:
 
 
 def _exact_slab(chains: Chains, boxes: Boxes, rows: Rows) -> Float:
+    checkpoint()
     rows = rows.cast(np.float64)
     w = weights_of(rows.omega)
     groups = groups_of(rows.team)

@@ -11,7 +11,7 @@ must certify in turn. A branch fixes one ReLU, so the search ends.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from pytest_ensemble.engines.bounds import Rows, certify, optimise
 from pytest_ensemble.engines.chains import Array, Frame, Index
+from pytest_ensemble.engines.checkpoint import OutOfTime, checkpoint
 from pytest_ensemble.engines.leaf import solve_leaf
 from pytest_ensemble.engines.tightening import NEURONS, bound_deeper, tighten
 
@@ -30,6 +31,7 @@ _STEPS = 7  # of the optimiser for a child
 _BATCH = 384  # nodes branched at a time
 _ROOT_NEURONS = 16  # of a layer that are tightened before branching
 _ROUNDS = 1  # of tightening before branching
+_TELL = 0.5  # seconds after which `branch` lets others read what is settled
 _TIES = 3  # leaves that can't be decided, after which a search is given up: it can't end with a proof
 
 Offer = Callable[[Index, Array], NDArray[np.bool_]]
@@ -151,25 +153,33 @@ class BranchAndBound:
         limit: int | None = None,
         timeout: float | None = None,
         stop: Callable[[], bool] = lambda: False,
-    ) -> None:
-        """Branch until every owner is settled or cut.
+    ) -> Iterator[None]:
+        """Branch until every owner is settled or cut; yields now and then, and at the end.
 
         Args:
             limit, timeout: nodes and seconds an owner may take; a batch's time is shared by its nodes.
-            stop: asked between batches; all that is open is cut when it says yes.
+            stop: asked between batches; all that is open is cut when it says yes, or at a checkpoint.
         """
+        told = time.perf_counter()
         while self._stack:
             start = time.perf_counter()
+            if start - told > _TELL:
+                yield
+                told = time.perf_counter()
+                start = told
             nodes = self._pop()
             if not len(nodes):
                 continue
-            if stop():
+            share = np.bincount(nodes.owner, minlength=len(self.sat)) / len(nodes)
+            try:
+                if stop():
+                    raise OutOfTime
+                self._expand(nodes)
+            except OutOfTime:
                 for part in (nodes, *self._stack):
                     self.cut[part.owner] = True
                 self._stack.clear()
                 break
-            share = np.bincount(nodes.owner, minlength=len(self.sat)) / len(nodes)
-            self._expand(nodes)
             self._seconds += share * (time.perf_counter() - start)
             if limit is not None:
                 self.cut |= self.nodes > limit
@@ -177,6 +187,7 @@ class BranchAndBound:
                 self.cut |= self._seconds > timeout
         self.cut &= ~self.sat
         self.boundary &= ~self.sat
+        yield
 
     def _pop(self) -> _Nodes:
         """A batch from the top of the stack, sorted by team, without nodes of owners that are settled."""
@@ -269,6 +280,7 @@ class BranchAndBound:
             owner = leaves.owner[[row]]
             if self._settled[owner[0]]:
                 continue
+            checkpoint()
             x, multipliers = solve_leaf(self.frame, leaves.rows.take([row]))
             if x is not None:
                 self.sat |= self.offer(owner, x[None].astype(np.float32))

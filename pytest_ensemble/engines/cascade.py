@@ -24,6 +24,7 @@ _POINTS = 50  # whose queries are solved in one batch; more if there are
 _PAIRS = 2500  # fewer pairs with them than this
 _NUMBERS = 1 << 23  # that a batch may hold of neurons times boxes
 _SHARE = 0.5  # of a query's seconds, before those who are asked afterwards get the rest
+_TRIES = 3  # of a query that memory is too small for
 _NAME = "native"
 
 Solved = tuple[Query, Answer]
@@ -43,6 +44,7 @@ class Cascade:
         limit: int | None = None,
         after: Engine | None = None,
         certificates: Path | None = None,
+        memory: int | None = None,
     ) -> None:
         """Args:
         name: of the whole; answers name who gave them, "native" or an engine of `after`.
@@ -50,10 +52,12 @@ class Cascade:
         limit: nodes that a pair may take around a point at one epsilon; None for as many as it needs.
         after: is asked what stays open at the limit.
         certificates: folder that gets the proofs of all that is answered "unsat" here; None for none.
+        memory: bytes that each process may allocate, or None. With a limit all is solved in processes.
         """
         self.name = name
         self._jobs = jobs
-        self._workers = Workers(jobs - 1, certificates) if jobs > 1 else None
+        self._workers = Workers(jobs, limit=limit, certificates=certificates, memory=memory)
+        self._memory = memory
         self._limit = limit
         self._after = after
         self._certificates = certificates
@@ -74,8 +78,7 @@ class Cascade:
 
     def close(self) -> None:
         """Kill the processes, and close who is asked afterwards."""
-        if self._workers is not None:
-            self._workers.close()
+        self._workers.close()
         if self._after is not None:
             self._after.close()
 
@@ -83,13 +86,36 @@ class Cascade:
         def here(batch: list[Query]) -> Iterator[Solved]:
             return self._solve_batch(batch, budget)
 
-        if self._workers is None or len(batches) == 1:
+        if self._memory is not None or (self._jobs > 1 and len(batches) > 1):
+            yield from self._workers.solve(batches, budget, here)
+        else:
             for batch in batches:
                 yield from here(batch)
-        else:
-            yield from self._workers.solve(batches, budget, self._limit, here)
 
-    def _solve_batch(self, batch: list[Query], budget: Budget) -> Iterator[Solved]:
+    def _solve_batch(self, batch: list[Query], budget: Budget, tries: int = _TRIES) -> Iterator[Solved]:
+        """Where memory is too small for a batch, it is tried in halves."""
+        if budget.spent():
+            for query in batch:
+                yield query, Answer(Outcome.UNKNOWN, reason="timeout", engine=_NAME)
+            return
+        left = {id(query): query for query in batch}
+        try:
+            for query, answer in self._solve_together(batch, budget):
+                del left[id(query)]
+                yield query, answer
+        except MemoryError:
+            tries -= 1
+        if not tries:
+            for query in left.values():
+                yield query, Answer(Outcome.UNKNOWN, reason="memory", engine=_NAME)
+        elif left:
+            queries = list(left.values())
+            half = -(-len(queries) // 2)
+            for part in (queries[:half], queries[half:]):
+                if part:
+                    yield from self._solve_batch(part, budget, tries)
+
+    def _solve_together(self, batch: list[Query], budget: Budget) -> Iterator[Solved]:
         board = Board(batch)
         queries: dict[tuple[int, int], list[Query]] = {}
         for query, place in zip(batch, board.place_of, strict=True):

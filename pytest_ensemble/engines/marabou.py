@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
 import time
-import weakref
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
-from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -18,6 +13,7 @@ from numpy.typing import NDArray
 from pytest_ensemble.engines.base import Budget
 from pytest_ensemble.engines.marabou_encoding import WITNESS, Encoding, encode
 from pytest_ensemble.engines.marabou_process import Child, Status, available, missing
+from pytest_ensemble.engines.pool import ChildPool, Loans
 from pytest_ensemble.networks.network import Float
 from pytest_ensemble.networks.rounding import margin_rounding
 from pytest_ensemble.queries.answer import Answer, Outcome, Reason
@@ -29,7 +25,6 @@ __all__ = ["MarabouEngine", "available"]
 # Balls smaller than this share of the point's largest coordinate are not asked about: Marabou's
 # tolerances are absolute, and it has been wrong on them.
 SMALLEST = 1e-4
-_WAIT = 0.05  # seconds between two looks at whether anyone still waits
 
 
 class MarabouEngine:
@@ -43,126 +38,36 @@ class MarabouEngine:
 
     name = "marabou"
 
-    def __init__(self, *, jobs: int = 1) -> None:
-        """Start nothing yet; up to `jobs` processes are started as they are needed.
+    def __init__(self, *, jobs: int = 1, memory: int | None = None) -> None:
+        """Start nothing yet; up to `jobs` processes, of `memory` bytes each, start as they are needed.
 
         Raises:
             EngineError: maraboupy is not installed.
         """
         if not available():
             raise missing()
-        self._jobs = jobs
-        # On Linux a child dies with the thread that made it; these threads live until `close`.
-        self._threads = ThreadPoolExecutor(jobs, thread_name_prefix="marabou")
-        self._idle: list[Child] = []
-        self._finalizer = weakref.finalize(self, _close, self._threads, self._idle)
+        self._pool: ChildPool[Child] = ChildPool(jobs, lambda: Child(memory=memory))
 
     def solve(self, queries: Sequence[Query], budget: Budget) -> Iterator[tuple[Query, Answer]]:
         """Answer each query as soon as its answer is known; see `Engine`.
 
         When the iterator is closed early, or interrupted, the processes are killed at once.
         """
-        waiting = iter(queries)
-        running: dict[Future[Answer], Query] = {}
-        children = _Loans(self._idle)
-
-        def start(count: int) -> None:
-            for query in islice(waiting, count):
-                running[self._threads.submit(_answer, children, query, budget)] = query
-
-        start(self._jobs)
-        try:
-            while running:
-                # only who can cancel is looked after from time to time
-                limit = None if budget.cancelled is None else _WAIT
-                finished = wait(running, timeout=limit, return_when=FIRST_COMPLETED).done
-                if budget.abandoned():
-                    return
-                for done in finished:
-                    query = running.pop(done)
-                    answer = done.result()
-                    start(1)
-                    yield query, answer
-        finally:
-            children.stop()
-            wait(running)
+        for query, answer in self._pool.solve(queries, budget, _answer):
+            yield query, replace(answer, engine=self.name)
 
     def close(self) -> None:
         """Kill the processes."""
-        self._finalizer()
-
-
-def _close(threads: ThreadPoolExecutor, idle: list[Child]) -> None:
-    threads.shutdown(wait=False, cancel_futures=True)
-    for child in idle:
-        child.close()
-    idle.clear()
-
-
-class _Stopped(Exception):
-    """The iterator of answers was closed; nobody waits for this one."""
-
-
-class _Loans:
-    """The children that one call of `solve` uses: taken from the idle ones, or new."""
-
-    def __init__(self, idle: list[Child]) -> None:
-        self._idle = idle
-        self._busy: set[Child] = set()
-        self._stopped = False
-        self._lock = threading.Lock()
-
-    @contextlib.contextmanager
-    def borrow(self) -> Iterator[Child]:
-        """A child that is alive, for one problem."""
-        child = self._take() or Child()
-        with self._lock:
-            self._busy.add(child)
-            if self._stopped:
-                child.kill()
-        try:
-            yield child
-        finally:
-            with self._lock:
-                self._busy.remove(child)
-                if child.alive() and not self._stopped:
-                    self._idle.append(child)
-                else:
-                    child.close()
-
-    def _take(self) -> Child | None:
-        with self._lock:
-            if self._stopped:
-                raise _Stopped
-            while self._idle:
-                child = self._idle.pop()
-                if child.alive():
-                    return child
-                child.close()
-        return None
-
-    def stop(self) -> None:
-        """Kill what is in use, and lend nothing more."""
-        with self._lock:
-            self._stopped = True
-            for child in self._busy:
-                child.kill()
+        self._pool.close()
 
 
 @np.errstate(all="ignore")  # on some CPUs matrix products set such flags without cause
-def _answer(children: _Loans, query: Query, budget: Budget) -> Answer:
-    """The answer with its time; runs in a thread."""
-    start = time.monotonic()
-    limit = budget.for_query()
-    if limit == 0:
-        answer = _unknown("timeout")
-    elif query.ball.epsilon == 0:
-        answer = _at_center(query)
-    elif query.ball.epsilon < SMALLEST * float(abs(query.ball.center).max(initial=0)):
-        answer = _unknown("unsupported")
-    else:
-        answer = _ask(children, query, None if limit is None else start + limit)
-    return replace(answer, engine=MarabouEngine.name, seconds=time.monotonic() - start)
+def _answer(children: Loans[Child], query: Query, until: float | None) -> Answer:
+    if query.ball.epsilon == 0:
+        return _at_center(query)
+    if query.ball.epsilon < SMALLEST * float(abs(query.ball.center).max(initial=0)):
+        return _unknown("unsupported")
+    return _ask(children, query, until)
 
 
 def _unknown(reason: Reason, stage: str = "") -> Answer:
@@ -183,7 +88,7 @@ def _at_center(query: Query) -> Answer:
     return _unknown("boundary", "point")
 
 
-def _ask(children: _Loans, query: Query, until: float | None) -> Answer:
+def _ask(children: Loans[Child], query: Query, until: float | None) -> Answer:
     """Ask for margins >= -m, then, while no solution of that replays, for larger and larger ones."""
     for margin in (0.0, *WITNESS):
         stage = "witness query" if margin else "query"
@@ -201,7 +106,7 @@ def _ask(children: _Loans, query: Query, until: float | None) -> Answer:
 
 
 def _solve(
-    children: _Loans, encoding: Encoding, until: float | None
+    children: Loans[Child], encoding: Encoding, until: float | None
 ) -> tuple[Status | Literal["bounds", "unsupported"], Float | None]:
     """What Marabou says, with the input, shape (n,), if that is "sat"."""
     problem = encoding.problem

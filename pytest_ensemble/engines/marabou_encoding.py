@@ -20,6 +20,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from pytest_ensemble.engines.checkpoint import checkpoint
 from pytest_ensemble.networks.network import Float, Layer, Network, Weight, dense
 from pytest_ensemble.networks.rounding import margin_rounding
 from pytest_ensemble.queries.query import Query
@@ -136,6 +137,7 @@ class _Sums:
 
     def add_to(self, problem: Problem, row: int, middle: float, scale: float) -> int:
         """A new variable v with `middle + scale * v` equal to the sum of that row."""
+        checkpoint()
         low, high = (self.low[row] - middle) / scale, (self.high[row] - middle) / scale
         variable = problem.variable(float(low), float(high))
         weights = dense(self.weight[[row]])[0] * self.values.scale

@@ -7,10 +7,10 @@ branch and bound but the bounds of pre-activations, so it is a second opinion on
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,17 +19,17 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 
 from pytest_ensemble.engines.attack import polish
 from pytest_ensemble.engines.base import Budget
+from pytest_ensemble.engines.child import Child
 from pytest_ensemble.engines.milp_encoding import Program, encode
-from pytest_ensemble.engines.threads import Stopped, spread
+from pytest_ensemble.engines.pool import ChildPool, Loans
 from pytest_ensemble.queries.answer import Answer, Outcome, Reason
 from pytest_ensemble.queries.query import Query
 from pytest_ensemble.queries.replay import replays
 
-__all__ = ["MilpEngine"]
+__all__ = ["MilpEngine", "serve"]
 
 # Status codes of scipy.optimize.milp.
 _OPTIMAL, _LIMIT, _INFEASIBLE = 0, 1, 2
-_WAIT = 0.05  # seconds between two looks at whether to stop
 
 
 class MilpEngine:
@@ -43,36 +43,35 @@ class MilpEngine:
 
     name = "milp"
 
-    def __init__(self, *, jobs: int = 1) -> None:
-        """`jobs`: threads; HiGHS releases the interpreter while it solves."""
-        self._jobs = jobs
-        # HiGHS can't be interrupted: what was abandoned keeps its slot until its own time limit.
-        self._slots = threading.BoundedSemaphore(jobs)
+    def __init__(self, *, jobs: int = 1, memory: int | None = None) -> None:
+        """Start nothing yet; up to `jobs` processes, of `memory` bytes each, start as they are needed.
+
+        HiGHS can't be interrupted, and its presolve overruns its time limit; a process can be killed.
+        """
+        self._pool: ChildPool[Child] = ChildPool(jobs, partial(Child, f"{__name__}:serve", memory=memory))
 
     def solve(self, queries: Sequence[Query], budget: Budget) -> Iterator[tuple[Query, Answer]]:
         """Answer each query as soon as its answer is known; see `Engine`."""
-
-        def work(query: Query, stopped: Stopped) -> list[tuple[Query, Answer]]:
-            return [(query, self._answer(query, budget, stopped))]
-
-        return spread(queries, work, min(self._jobs, len(queries)), abandon=True)
+        for query, answer in self._pool.solve(queries, budget, _ask):
+            yield query, replace(answer, engine=self.name)
 
     def close(self) -> None:
-        """Nothing to release."""
+        """Kill the processes."""
+        self._pool.close()
 
-    def _answer(self, query: Query, budget: Budget, stopped: Stopped) -> Answer:
-        start = time.monotonic()
-        limit = budget.for_query()
-        until = None if limit is None else start + limit
-        answer = _unknown("timeout")
-        while not (stopped() or budget.spent()) and (until is None or time.monotonic() < until):
-            if self._slots.acquire(timeout=_WAIT):
-                try:
-                    answer = _solve(query, until)
-                finally:
-                    self._slots.release()
-                break
-        return replace(answer, engine=self.name, seconds=time.monotonic() - start)
+
+def _ask(children: Loans[Child], query: Query, until: float | None) -> Answer:
+    with children.borrow() as child:
+        left = None if until is None else max(0.0, until - time.monotonic())
+        answer: Answer = child.ask((query, left), left)
+        return answer
+
+
+def serve(receive: Callable[[], Any], send: Callable[[Any], None]) -> None:
+    """Answer (query, seconds) by an Answer, for ever; see `child_main`."""
+    while True:
+        query, seconds = receive()
+        send(_solve(query, None if seconds is None else time.monotonic() + seconds))
 
 
 def _unknown(reason: Reason) -> Answer:

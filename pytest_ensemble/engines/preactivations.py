@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from pytest_ensemble.engines.bounds import exact_values, optimise, root_rows
 from pytest_ensemble.engines.chains import Boxes, Chains, Index, Part
+from pytest_ensemble.engines.checkpoint import checkpoint
 from pytest_ensemble.networks.network import Float, Layer, Network, dense
 
 __all__ = ["first_layer_bounds", "hidden_bounds", "rounded_outwards"]
 
+_NUMBERS = 1 << 22  # of an array of coefficients, at a time
 _STEPS = 12  # of the optimiser for a neuron's bound
 
 
@@ -43,14 +45,21 @@ def hidden_bounds(
     lower = np.zeros((len(boxes.center), chains.neurons))
     upper = np.zeros_like(lower)
     first = slice(0, chains.width)
+    widest = max(
+        chains.inputs, chains.width, *(part.outputs.stop - part.outputs.start for part in chains.parts)
+    )
     lower[:, first], upper[:, first] = rounded_outwards(*first_layer_bounds(chains, boxes))
     for position, part in enumerate(chains.parts):
         _interval(chains, boxes, part, lower, upper)
         count = part.outputs.stop - part.outputs.start
         each = max(1, slab // (2 * count))
+        most = max(1, _NUMBERS // (2 * min(each, len(lower)) * widest))
         for start in range(0, len(lower), each):
             chosen = slice(start, start + each)
-            _crown(chains, boxes, position, lower[chosen], upper[chosen], np.arange(len(lower))[chosen])
+            box = np.arange(len(lower))[chosen]
+            for neuron in range(0, count, most):
+                neurons = slice(neuron, min(neuron + most, count))
+                _crown(chains, boxes, position, lower[chosen], upper[chosen], box, neurons)
         if refine and isinstance(part.weight[0], np.ndarray):
             _refine(network, boxes, position, part, lower, upper)
         place = part.outputs
@@ -115,13 +124,16 @@ def _interval(chains: Chains, boxes: Boxes, part: Part, lower: Float, upper: Flo
     lower[:, part.outputs], upper[:, part.outputs] = middle - reach, middle + reach
 
 
-def _crown(chains: Chains, boxes: Boxes, position: int, lower: Float, upper: Float, box: Index) -> None:
-    """Tighten the bounds, (P', N), of one deeper layer in place, by backward bounds from each neuron."""
+def _crown(
+    chains: Chains, boxes: Boxes, position: int, lower: Float, upper: Float, box: Index, neurons: slice
+) -> None:
+    """Tighten the bounds, (P', N), of neurons of a deeper layer in place, by backward bounds from each."""
+    checkpoint()
     part = chains.parts[position]
-    count = part.outputs.stop - part.outputs.start
-    unit = np.concatenate([np.eye(count), -np.eye(count)])
-    bias = np.concatenate([part.bias[0], -part.bias[0]])
-    coefficient = np.asarray(unit @ part.weight[0])[None] * np.ones((len(box), 1, 1))
+    count = neurons.stop - neurons.start
+    weight, bias = dense(part.weight[0][neurons]), part.bias[0, neurons]
+    bias = np.concatenate([bias, -bias])
+    coefficient = np.concatenate([weight, -weight])[None] * np.ones((len(box), 1, 1))
     constant = bias * np.ones((len(box), 1))
     for below in [*range(position - 1, -1, -1), -1]:
         place = chains.parts[below].outputs if below >= 0 else slice(0, chains.width)
@@ -142,7 +154,8 @@ def _crown(chains: Chains, boxes: Boxes, position: int, lower: Float, upper: Flo
     flat = coefficient.reshape(-1, coefficient.shape[2]) @ chains.first[0]
     reach = np.abs(np.asarray(flat).reshape(len(box), 2 * count, -1))
     value += np.einsum("pcn,pn->pc", reach, boxes.radius[box])
-    size = boxes.size[box][:, part.outputs]
+    place = slice(part.outputs.start + neurons.start, part.outputs.start + neurons.stop)
+    size = boxes.size[box][:, place]
     value += 4 * chains.gamma * np.concatenate([size, size], axis=1)
-    np.minimum(upper[:, part.outputs], value[:, :count], out=upper[:, part.outputs])
-    np.maximum(lower[:, part.outputs], -value[:, count:], out=lower[:, part.outputs])
+    np.minimum(upper[:, place], value[:, :count], out=upper[:, place])
+    np.maximum(lower[:, place], -value[:, count:], out=lower[:, place])

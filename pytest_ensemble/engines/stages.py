@@ -29,11 +29,13 @@ from pytest_ensemble.engines.board import BOUNDARY, TIMEOUT, Board, Squad
 from pytest_ensemble.engines.bounds import Rows, certify, optimise, root_rows
 from pytest_ensemble.engines.branch_and_bound import BranchAndBound
 from pytest_ensemble.engines.chains import Array, Index
+from pytest_ensemble.engines.checkpoint import OutOfTime, checkpoint, stopping
 from pytest_ensemble.engines.proofs import Proofs
 
 __all__ = ["Clock", "solve_board"]
 
 _ATTACK_STEPS = 12
+_SLAB = 16384  # labels that are bounded at a time
 _SINGLE_NODES = 150  # for one label of one network; the joint search must not wait for hopeless ones
 _CHOICES = 10_000  # of labels that a cell may have; models of a thousand classes would fill the memory
 _ASCENDING = 1024  # cells at least that are attacked together
@@ -76,6 +78,17 @@ def solve_board(board: Board, clock: Clock, proofs: Proofs | None = None) -> Ite
         proofs: where to keep what is proven, if anywhere. Searches are slower then.
     """
     clock = clock.shared_by(int((board.open()).any(axis=1).sum()))
+    stages = _stages(board, clock, proofs)
+    while True:
+        try:
+            with stopping(clock.spent):
+                stage = next(stages)
+        except (StopIteration, OutOfTime):
+            return
+        yield stage
+
+
+def _stages(board: Board, clock: Clock, proofs: Proofs | None) -> Iterator[str]:
     _bound_singles(board, proofs)
     yield "bounds"
     starts = _attack_singles(board)
@@ -120,6 +133,15 @@ class _Labels:
         team, point, at, target = np.nonzero(needed[networks][..., None] & ~impossible & ~seen)
         return _Labels(team, networks[team], point, at, target)
 
+    def slabs(self) -> Iterator[_Labels]:
+        """Some at a time, so that a thousand classes don't fill the memory."""
+        for start in range(0, len(self), _SLAB):
+            checkpoint()
+            part = slice(start, start + _SLAB)
+            yield _Labels(
+                self.team[part], self.network[part], self.point[part], self.level[part], self.target[part]
+            )
+
     def rows(self, board: Board, squad: Squad, *, refine: bool = False) -> Rows:
         """Their relaxations."""
         box = board.box(self.point, self.level)
@@ -161,13 +183,14 @@ def _bound_singles(board: Board, proofs: Proofs | None) -> None:
             labels = _Labels.unsettled(board, squad, needed & (np.arange(len(board.levels)) == level))
             if not len(labels):
                 continue
-            rows = labels.rows(board, squad)
-            optimise(frame.fast, frame.fast_boxes, rows, steps=0)
-            negative = np.flatnonzero(rows.value < 0)
-            proven = negative[certify(frame.exact, frame.exact_boxes, rows.take(negative))]
-            labels.rule_out(board, proven)
-            if proofs is not None:
-                proofs.add(squad, rows.take(proven), rows.side[proven])
+            for part in labels.slabs():
+                rows = part.rows(board, squad)
+                optimise(frame.fast, frame.fast_boxes, rows, steps=0)
+                negative = np.flatnonzero(rows.value < 0)
+                proven = negative[certify(frame.exact, frame.exact_boxes, rows.take(negative))]
+                part.rule_out(board, proven)
+                if proofs is not None:
+                    proofs.add(squad, rows.take(proven), rows.side[proven])
     board.prove_by_singles()
 
 
@@ -180,6 +203,7 @@ def _attack_singles(board: Board) -> Array:
     """
     origins = np.stack([ball.center for ball in board.balls[0]])
     starts = np.repeat(origins[None], len(board.models), axis=0)
+    peak = np.full(starts.shape[:2], -np.inf)
     needed = _needed(board, board.open())
     highest = needed.shape[2] - 1 - needed[:, :, ::-1].argmax(axis=2)
     needed &= np.arange(needed.shape[2]) == highest[:, :, None]
@@ -188,11 +212,14 @@ def _attack_singles(board: Board) -> Array:
         if not len(labels):
             continue
         boxes, steps = squad.frame.fast_boxes, _ATTACK_STEPS
-        rows = labels.rows(board, squad)
-        peaks = optimise(squad.frame.fast, boxes, rows, steps=steps, look=steps + 1, keep_last=True)
-        board.offer(labels.point, peaks.last)
-        order = np.argsort(rows.value, kind="stable")
-        starts[labels.network[order], labels.point[order]] = peaks.last[order]
+        for part in labels.slabs():
+            rows = part.rows(board, squad)
+            peaks = optimise(squad.frame.fast, boxes, rows, steps=steps, look=steps + 1, keep_last=True)
+            board.offer(part.point, peaks.last)
+            better = np.flatnonzero(rows.value > peak[part.network, part.point])
+            order = better[np.argsort(rows.value[better], kind="stable")]
+            place = part.network[order], part.point[order]
+            starts[place], peak[place] = peaks.last[order], rows.value[order]
     return starts
 
 
@@ -237,11 +264,13 @@ def _search_singles(board: Board, squad: Squad, clock: Clock, proofs: Proofs | N
     labels.rule_out(board, search.unsat)
     board.prove_by_singles()
     yield "single bounds"
-    search.branch(limit=_SINGLE_NODES, stop=clock.spent)
-    labels.rule_out(board, search.unsat)
-    _keep(proofs, squad, search)
-    board.prove_by_singles()
-    yield "single branching"
+    try:
+        for _ in search.branch(limit=_SINGLE_NODES, stop=clock.spent):
+            labels.rule_out(board, search.unsat)
+            board.prove_by_singles()
+            yield "single branching"
+    finally:
+        _keep(proofs, squad, search)
 
 
 def _keep(proofs: Proofs | None, squad: Squad, search: BranchAndBound) -> None:
@@ -264,9 +293,12 @@ def _search_teams(board: Board, squad: Squad, clock: Clock, proofs: Proofs | Non
     search.start(rows, owner, joint.attack)
     joint.prove(search.unsat)
     yield "joint bounds"
-    search.branch(limit=clock.nodes, timeout=clock.budget.timeout, stop=clock.spent)
-    joint.prove(search.unsat)
-    _keep(proofs, squad, search)
+    try:
+        for _ in search.branch(limit=clock.nodes, timeout=clock.budget.timeout, stop=clock.spent):
+            joint.prove(search.unsat)
+            yield "joint branching"
+    finally:
+        _keep(proofs, squad, search)
     for reason, left in ((TIMEOUT, search.cut), (BOUNDARY, search.boundary & ~search.cut)):
         board.given_up[joint.cells[left], joint.level[left]] = reason
     yield "joint branching"

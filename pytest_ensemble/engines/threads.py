@@ -19,13 +19,11 @@ def spread(
     items: Iterable[Item],
     work: Callable[[Item, Stopped], Iterable[Result]],
     threads: int,
-    *,
-    abandon: bool = False,
 ) -> Iterator[Result]:
     """All results of `work(item, stopped)` on all items, by so many threads; the first error is raised.
 
-    When the iterator is closed early, `stopped()` becomes true for those that still work. They are waited
-    for, unless `abandon` says that they can't be stopped: they end with their item, or with the process.
+    When the iterator is closed early, `stopped()` becomes true for those that still work; they are waited
+    for.
     """
     results: queue.SimpleQueue[tuple[Result] | BaseException | None] = queue.SimpleQueue()
     todo = iter(items)
@@ -59,5 +57,5 @@ def spread(
                 yield got[0]
     finally:
         stopped.set()
-        for worker in () if abandon else workers:
+        for worker in workers:
             worker.join()

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from pytest_ensemble.engines.bounds import Rows, linearise, magnitude
 from pytest_ensemble.engines.chains import Array, Frame, Index, Part, groups_of
+from pytest_ensemble.engines.checkpoint import checkpoint
 from pytest_ensemble.networks.network import Float
 
 __all__ = ["bound_deeper", "tighten"]
@@ -107,6 +108,7 @@ def _tighten_layer(frame: Frame, rows: Rows, cut: _Cut | None, part: Part | None
     slab = max(1, _NUMBERS // (2 * count * chains.inputs))
     for team, group in groups_of(rows.team):
         for start in range(group.start, group.stop, slab):
+            checkpoint()
             which = np.arange(start, min(start + slab, group.stop))
             _slab(frame, rows, cut, which, chosen[which], team, part)
 

@@ -1,54 +1,43 @@
-"""A process that solves batches of queries for its parent; see `workers`. Run as a script.
-
-Messages are pickled. On stdin: the import path, then (queries, limit of nodes, timeout, seconds left, folder
-for certificates). On what was stdout: "ready"; [(place of the query, answer)] as answers come; "done" after
-each batch.
-"""
+"""A process that solves batches of queries for its parent; see `workers` and `child_main`."""
 
 from __future__ import annotations
 
-import os
-import pickle
-import signal
-import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from pytest_ensemble.engines.base import Budget
+from pytest_ensemble.engines.cascade import Cascade
 
-def main() -> None:
-    """Serve until stdin ends. Argument: the parent's process id."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, who kills us
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    sys.path[:] = pickle.load(sys.stdin.buffer)
-    from pytest_ensemble.engines.base import Budget
-    from pytest_ensemble.engines.cascade import Cascade
-    from pytest_ensemble.engines.marabou_child import die_with_parent
+__all__ = ["serve"]
 
-    die_with_parent(int(sys.argv[1]))
+_SEND = 0.2  # seconds between two messages with answers
 
-    def send(message: Any) -> None:
-        pickle.dump(message, answers, pickle.HIGHEST_PROTOCOL)
-        answers.flush()
 
+def serve(
+    receive: Callable[[], Any], send: Callable[[Any], None], limit: int | None, certificates: Path | None
+) -> None:
+    """Answer batches for ever.
+
+    A batch is (queries, timeout, seconds left). First "ready" is sent; for each batch
+    [(place of the query, answer)] as answers come, then "done".
+
+    Args:
+        limit: of nodes, as that of `Cascade`.
+        certificates: folder, or None.
+    """
     send("ready")
     while True:
-        try:
-            queries, limit, timeout, seconds, certificates = pickle.load(sys.stdin.buffer)
-        except EOFError:
-            return
+        queries, timeout, seconds = receive()
         place = {id(query): index for index, query in enumerate(queries)}
         budget = Budget(timeout, None if seconds is None else time.monotonic() + seconds)
         solved: list[Any] = []
         sent = time.monotonic()
         for query, answer in Cascade(limit=limit, certificates=certificates).solve(queries, budget):
             solved.append((place[id(query)], answer))
-            if time.monotonic() - sent > 0.2:
+            if time.monotonic() - sent > _SEND:
                 send(solved)
                 solved, sent = [], time.monotonic()
         send(solved)
         send("done")
-
-
-if __name__ == "__main__":
-    main()

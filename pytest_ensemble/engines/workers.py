@@ -3,79 +3,95 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import pickle
+import math
 import queue
-import subprocess
-import sys
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pytest_ensemble.engines.base import Budget
-from pytest_ensemble.queries.answer import Answer
+from pytest_ensemble.engines.child import GRACE, Child, Died
+from pytest_ensemble.queries.answer import Answer, Outcome, Reason
 from pytest_ensemble.queries.query import Query
 
 __all__ = ["Workers"]
 
+_DEATHS = 3  # of processes that a query may cost
+_WAIT = 0.1  # seconds between two looks at the clock
+
 Solved = tuple[Query, Answer]
-Batch = list[Query]
+
+
+@dataclass(eq=False)
+class _Batch:
+    """Queries to be answered, and how many processes died of them."""
+
+    queries: list[Query]
+    deaths: int = 0
 
 
 class _Worker:
     """One process, and what it is doing."""
 
-    def __init__(self, inbox: queue.SimpleQueue[tuple[_Worker, Any]]) -> None:
-        limits = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
-        self.process = subprocess.Popen(
-            [sys.executable, "-I", str(Path(__file__).with_name("worker.py")), str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | limits,
-        )
+    def __init__(self, child: Child, inbox: queue.SimpleQueue[tuple[_Worker, Any]]) -> None:
+        self.child = child
         self.ready = False
-        self.batch: Batch | None = None
+        self.batch: _Batch | None = None
         self.answered: set[int] = set()
-        self.reader = threading.Thread(target=self._read, args=(inbox,), daemon=True)
-        self.reader.start()
-        self.send(sys.path)
-
-    def send(self, message: Any) -> None:
-        # a process that died is noticed when its output ends
-        with contextlib.suppress(OSError):
-            pickle.dump(message, self.process.stdin, pickle.HIGHEST_PROTOCOL)  # type: ignore[arg-type]
-            self.process.stdin.flush()  # type: ignore[union-attr]
+        self.until = math.inf  # then it is killed
+        self._reader = threading.Thread(target=self._read, args=(inbox,), daemon=True)
+        self._reader.start()
 
     def _read(self, inbox: queue.SimpleQueue[tuple[_Worker, Any]]) -> None:
         try:
             while True:
-                inbox.put((self, pickle.load(self.process.stdout)))  # type: ignore[arg-type]
-        except (EOFError, OSError, ValueError, pickle.UnpicklingError):
-            inbox.put((self, EOFError()))
-        finally:
-            self.process.stdout.close()  # type: ignore[union-attr]
+                inbox.put((self, self.child.receive()))
+        except Died as death:
+            inbox.put((self, death))
+
+    def left(self) -> list[Query]:
+        """What it was given and has not answered."""
+        queries = [] if self.batch is None else self.batch.queries
+        return [query for k, query in enumerate(queries) if k not in self.answered]
 
     def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        self.reader.join()
-        with contextlib.suppress(OSError):
-            self.process.stdin.close()  # type: ignore[union-attr]
+        self.child.kill()
+        self._reader.join()
+        self.child.close()
 
 
 class Workers:
-    """Processes, started when there is more than one batch, that stay until `close`.
+    """Processes, started as they are needed, that stay until `close`.
 
-    This process works too, so that small jobs don't wait for others to start.
+    Unless they have a limit of memory, this process works too: small jobs don't wait for others to start.
     """
 
-    def __init__(self, count: int, certificates: Path | None = None) -> None:
-        """Up to `count` processes beside this one; `certificates`: where they write those."""
-        self._count = count
-        self._certificates = certificates
+    def __init__(
+        self,
+        jobs: int,
+        *,
+        limit: int | None = None,
+        certificates: Path | None = None,
+        memory: int | None = None,
+    ) -> None:
+        """Start nothing yet.
+
+        Args:
+            jobs: processes, this one included if it works.
+            limit, certificates: as those of `Cascade`.
+            memory: bytes that each may allocate, or None.
+        """
+        self._jobs = jobs
+        folder = None if certificates is None else certificates.absolute()
+        self._make = partial(Child, "pytest_ensemble.engines.worker:serve", limit, folder, memory=memory)
+        self._local = memory is None
+        self._failures = 0  # to start
         self._workers: list[_Worker] = []
         self._inbox: queue.SimpleQueue[tuple[_Worker, Any]] = queue.SimpleQueue()
         self._finalizer = weakref.finalize(self, _close, self._workers)
@@ -85,72 +101,111 @@ class Workers:
         self._finalizer()
 
     def solve(
-        self,
-        batches: list[Batch],
-        budget: Budget,
-        limit: int | None,
-        local: Callable[[Batch], Iterator[Solved]],
+        self, batches: list[list[Query]], budget: Budget, local: Callable[[list[Query]], Iterator[Solved]]
     ) -> Iterator[Solved]:
         """Answers to all queries of the batches; `local` answers the share of this process.
 
-        A batch whose process dies is solved here.
+        What a process that dies has not answered is tried again by others, in halves, but not here; what
+        costs several processes is unknown, with the reason of their death.
         """
-        todo = deque(batches)
-        while len(self._workers) < min(self._count, len(batches) - 1):
-            self._workers.append(_Worker(self._inbox))
+        todo = deque(_Batch(batch) for batch in batches)
         here: Iterator[Solved] | None = None
         finished = False
         try:
-            for worker in self._workers:
-                self._hand_out(worker, todo, budget, limit)
             while True:
-                if here is None and todo:
-                    here = local(todo.popleft())
+                if budget.spent():
+                    while todo:
+                        yield from _unknown(todo.popleft().queries, "timeout")
+                self._hand_out(todo, budget)
+                if here is None and self._local and (own := _undeadly(todo)) is not None:
+                    here = local(own.queries)
                 if here is not None:
                     solved = next(here, None)
                     if solved is None:
                         here = None
                     else:
                         yield solved
-                busy = any(worker.batch for worker in self._workers)
-                if here is None and not todo and not busy:
+                elif not todo and not any(worker.batch for worker in self._workers):
                     break
-                with contextlib.suppress(queue.Empty):
-                    while True:
-                        worker, message = self._inbox.get(block=here is None and not todo)
-                        yield from self._take(worker, message, todo)
-                        self._hand_out(worker, todo, budget, limit)
-                        if here is None:
-                            break
+                yield from self._collect(todo, wait=here is None)
             finished = True
         finally:
             if not finished:  # they are at work that nobody waits for
                 _close(self._workers)
 
-    def _hand_out(self, worker: _Worker, todo: deque[Batch], budget: Budget, limit: int | None) -> None:
-        if worker in self._workers and worker.ready and worker.batch is None and todo:
-            worker.batch, worker.answered = todo.popleft(), set()
-            worker.send((worker.batch, limit, budget.timeout, budget.remaining(), self._certificates))
+    def _hand_out(self, todo: deque[_Batch], budget: Budget) -> None:
+        """Give idle processes a batch each; start more if there are too few."""
+        for worker in self._workers:
+            if todo and worker.ready and worker.batch is None:
+                worker.batch, worker.answered = todo.popleft(), set()
+                count = len(worker.batch.queries)
+                seconds = None if budget.timeout is None else count * budget.timeout
+                limits = [limit for limit in (seconds, budget.remaining()) if limit is not None]
+                worker.until = time.monotonic() + min(limits) + GRACE if limits else math.inf
+                worker.child.send((worker.batch.queries, budget.timeout, budget.remaining()))
+        own = 1 if self._local and any(not batch.deaths for batch in todo) else 0
+        idle = sum(worker.batch is None for worker in self._workers)
+        room = 0 if self._failures >= _DEATHS else self._jobs - int(self._local) - len(self._workers)
+        for _ in range(min(room, len(todo) - own - idle)):
+            self._workers.append(_Worker(self._make(), self._inbox))
 
-    def _take(self, worker: _Worker, message: Any, todo: deque[Batch]) -> Iterator[Solved]:
-        """Answers from a message; what a dead process leaves is put back."""
-        if worker not in self._workers:
-            return
-        if isinstance(message, EOFError):
+    def _collect(self, todo: deque[_Batch], *, wait: bool) -> Iterator[Solved]:
+        """What has come from the processes, waiting a moment for the first; kills those that are late."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                worker, message = self._inbox.get(timeout=_WAIT) if wait else self._inbox.get_nowait()
+                wait = False
+                if worker in self._workers:
+                    yield from self._take(worker, message, todo)
+        now = time.monotonic()
+        for worker in [worker for worker in self._workers if worker.batch and now > worker.until]:
             self._workers.remove(worker)
             worker.close()
-            if worker.batch is not None:
-                left = [query for k, query in enumerate(worker.batch) if k not in worker.answered]
-                todo.append(left)
-                worker.batch = None
+            yield from _unknown(worker.left(), "timeout")
+
+    def _take(self, worker: _Worker, message: Any, todo: deque[_Batch]) -> Iterator[Solved]:
+        if isinstance(message, Died):
+            self._workers.remove(worker)
+            worker.close()
+            if not worker.ready:
+                yield from self._give_up(todo, message.reason)
+            elif worker.batch is not None:
+                left, deaths = worker.left(), worker.batch.deaths + 1
+                if deaths >= _DEATHS:
+                    yield from _unknown(left, message.reason)
+                else:
+                    half = -(-len(left) // 2)
+                    todo.extend(_Batch(part, deaths) for part in (left[:half], left[half:]) if part)
         elif message == "ready":
-            worker.ready = True
+            worker.ready, self._failures = True, 0
         elif message == "done":
             worker.batch = None
         elif worker.batch is not None:
             for place, answer in message:
                 worker.answered.add(place)
-                yield worker.batch[place], answer
+                yield worker.batch.queries[place], answer
+
+    def _give_up(self, todo: deque[_Batch], reason: Reason) -> Iterator[Solved]:
+        """After several processes could not even start, do without."""
+        self._failures += 1
+        if self._failures >= _DEATHS:
+            for batch in [batch for batch in todo if batch.deaths or not self._local]:
+                todo.remove(batch)
+                yield from _unknown(batch.queries, reason)
+
+
+def _undeadly(todo: deque[_Batch]) -> _Batch | None:
+    """Take the first batch that no process died of."""
+    for batch in todo:
+        if not batch.deaths:
+            todo.remove(batch)
+            return batch
+    return None
+
+
+def _unknown(queries: list[Query], reason: Reason) -> Iterator[Solved]:
+    for query in queries:
+        yield query, Answer(Outcome.UNKNOWN, reason=reason, engine="native")
 
 
 def _close(workers: list[_Worker]) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import glob
 import math
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -36,7 +37,7 @@ class Setting(NamedTuple):
             not use the plugin must not need what the ini names).
         several: the option can be repeated; the ini takes several words, the environment separates them
             like PATH.
-        ini_only: a default for markers.
+        ini_only: not an option: a default for markers, or a matter of the machine.
         flag: the option takes no value and means "true".
     """
 
@@ -64,6 +65,9 @@ class Setting(NamedTuple):
     def variable(self) -> str:
         """Its environment variable."""
         return f"PYTEST_ENSEMBLE_{self.name.upper()}"
+
+
+_SMALLEST = 512 << 20  # bytes in which a solver can start
 
 
 # --- values of texts ------------------------------------------------------------------------------
@@ -97,7 +101,9 @@ def _seconds(text: str, folder: Path) -> float | None:
 
 def _jobs(text: str, folder: Path) -> int:
     if text == "auto":
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        workers = os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")  # each solves by itself
+        return max(1, cores // int(workers)) if workers.isdecimal() and int(workers) else cores
     if not text.isdecimal() or int(text) < 1:
         raise ValueError("is not a number of processes. Valid: a whole number >= 1, or 'auto'.")
     return int(text)
@@ -107,6 +113,16 @@ def _count(text: str, folder: Path) -> int:
     if not text.isdecimal():
         raise ValueError("is not a number of queries. Valid: a whole number >= 0.")
     return int(text)
+
+
+def _memory(text: str, folder: Path) -> int | None:
+    if text == "none":
+        return None
+    match = re.fullmatch(r"([0-9.]+)\s*([KMGT]?)i?B?", text, re.IGNORECASE)
+    size = _number(match[1]) * 1024 ** " KMGT".index(match[2].upper() or "M") if match else math.nan
+    if not _SMALLEST <= size < 1 << 60:
+        raise ValueError("is not a size of memory. Valid: 512 MiB or more, like '2 GiB' or '800', or 'none'.")
+    return int(size)
 
 
 def _flag(text: str, folder: Path) -> bool:
@@ -216,7 +232,21 @@ SETTINGS = (
         _seconds,
         metavar="SECONDS",
     ),
-    Setting("jobs", "Solver processes, or 'auto' for all cores (default: 1).", _jobs, 1, metavar="N"),
+    Setting(
+        "jobs",
+        "Solver processes, or 'auto' for all cores (under pytest-xdist: an equal share for each worker) "
+        "(default: 1).",
+        _jobs,
+        1,
+        metavar="N",
+    ),
+    Setting(
+        "memory",
+        "Memory of each solver process, like '2 GiB', or 'none' (default); what does not fit is inconclusive, "
+        "and everything is solved in such processes. Linux only.",
+        _memory,
+        ini_only=True,
+    ),
     Setting(
         "suggest",
         "For which gates to look for better members among the candidates (default: failing).",

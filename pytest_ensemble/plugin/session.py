@@ -195,6 +195,7 @@ class Session:
                 jobs=self.settings.jobs,
                 certificates=self.settings.certificates,
                 store=self.store,
+                memory=self.settings.memory,
             )
             key = digest([*content, found.sha256, bounds, self.settings.engine])
             label = None if mark.label is None else int(found.labels[0])

@@ -33,6 +33,7 @@ class Settings:
     timeout: float | None
     budget: float | None
     jobs: int
+    memory: int | None
     suggest: Literal["failing", "always", "never"]
     inconclusive: Literal["fail", "warn"]
     fail_fast: bool

@@ -127,9 +127,9 @@ def test_closing_the_answers_ends_the_processes(
     started = []
 
     class Recorded(workers._Worker):
-        def __init__(self, inbox) -> None:
-            super().__init__(inbox)
-            started.append(self.process)
+        def __init__(self, child, inbox) -> None:
+            super().__init__(child, inbox)
+            started.append(child.process)
 
     monkeypatch.setattr(workers, "_Worker", Recorded)
     monkeypatch.setattr(cascade, "_POINTS", 1)
@@ -146,14 +146,14 @@ def test_a_killed_process_loses_no_answers(queries: list[Query], monkeypatch: py
 
     killed = []
 
-    class Killed(workers._Worker):
+    class Killed(workers.Child):
         """Dies when it gets its first batch."""
 
         def send(self, message) -> None:
-            if self.ready:
+            super().send(message)
+            if isinstance(message[0], list) and isinstance(message[0][0], Query) and not killed:
                 self.process.kill()
                 killed.append(message)
-            super().send(message)
 
     def slowly(batch: list[Query]) -> Iterator[tuple[Query, Answer]]:
         """Leaves the process time to start, if it has not got its batch yet."""
@@ -162,13 +162,14 @@ def test_a_killed_process_loses_no_answers(queries: list[Query], monkeypatch: py
                 time.sleep(0.05)
             yield solved
 
-    monkeypatch.setattr(workers, "_Worker", Killed)
-    team = workers.Workers(1)
+    monkeypatch.setattr(workers, "Child", Killed)
+    team = workers.Workers(2)
     halves = [queries[:150], queries[150:]]
-    answered = [query for query, _ in team.solve(halves, Budget(), None, slowly)]
+    answers = list(team.solve(halves, Budget(), slowly))
     team.close()
     assert len(killed) == 1
-    assert sorted(map(id, answered)) == sorted(map(id, queries))
+    assert sorted(id(query) for query, _ in answers) == sorted(map(id, queries))
+    assert {answer.reason for _, answer in answers} == {""}
 
 
 def test_too_many_choices_of_labels_are_given_up(

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pytest_ensemble.engines import attack, marabou, marabou_process
+from pytest_ensemble.engines import attack, child, marabou
 from pytest_ensemble.engines.base import Budget
 from pytest_ensemble.engines.decide import decide
 from pytest_ensemble.engines.marabou import MarabouEngine
@@ -46,8 +46,8 @@ def children(monkeypatch: pytest.MonkeyPatch) -> list[Child]:
     made: list[Child] = []
 
     class Recorded(Child):
-        def __init__(self) -> None:
-            super().__init__()
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
             made.append(self)
 
     monkeypatch.setattr(marabou, "Child", Recorded)
@@ -222,14 +222,14 @@ def test_process_that_died_between_queries_is_replaced(children: list[Child]) ->
     engine = MarabouEngine()
     first = ask(engine, hard())
     os.kill(children[0].pid, signal.SIGKILL)
-    children[0]._process.wait()
+    children[0].process.wait()
     assert ask(engine, hard()).outcome is first.outcome
     assert len(children) == 2
     engine.close()
 
 
 def test_process_is_killed_at_its_deadline(children: list[Child], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(marabou_process, "GRACE", 0.05)
+    monkeypatch.setattr(child, "GRACE", 0.05)
     engine = MarabouEngine()
     ask(engine, hard())
     stuck = children[-1]
@@ -313,7 +313,7 @@ def test_early_end_kills_what_is_being_solved(monkeypatch: pytest.MonkeyPatch) -
             return result
 
     monkeypatch.setattr(marabou, "Child", StuckLater)
-    monkeypatch.setattr(marabou_process, "GRACE", 0.0)
+    monkeypatch.setattr(child, "GRACE", 0.0)
     engine = MarabouEngine()
     answers = engine.solve([hard(), hard()], Budget(5.0))
     next(answers)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pytest_ensemble.engines import marabou_process
+from pytest_ensemble.engines import child
 from pytest_ensemble.engines.base import Budget
 from pytest_ensemble.engines.decide import decide
 from pytest_ensemble.engines.marabou import MarabouEngine
@@ -124,7 +124,7 @@ def test_its_own_timeout(solver: Any, code: str) -> None:
 
 
 def test_hang_ends_at_the_deadline(solver: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(marabou_process, "GRACE", 0.05)
+    monkeypatch.setattr(child, "GRACE", 0.05)
     solver("while True: time.sleep(1)")
     answer = ask(timeout=0.05)
     assert (answer.outcome, answer.reason) == (Outcome.UNKNOWN, "timeout")

@@ -105,7 +105,7 @@ _make_engine = analysis.make_engine
 
 
 def pytest_configure():
-    analysis.make_engine = lambda name, *, jobs=1, certificates=None: Corner(f"{name}-{jobs}")
+    analysis.make_engine = lambda name, *, jobs=1, certificates=None, memory=None: Corner(f"{name}-{jobs}")
 
 
 def pytest_unconfigure():
