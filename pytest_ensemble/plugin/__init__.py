@@ -21,7 +21,7 @@ from pytest_ensemble.plugin.fixtures import (
     ensemble_members,
     ensemble_pool,
 )
-from pytest_ensemble.plugin.keys import CHECKED, FAILURE, MARKS, STATE, state_of
+from pytest_ensemble.plugin.keys import CHECKED, FAILURE, MARKS, NODES, STATE, state_of
 from pytest_ensemble.plugin.manual import MARKERS
 from pytest_ensemble.plugin.options import SETTINGS, add_options
 
@@ -100,6 +100,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Have the workers of pytest-xdist share what they find, even where nothing is kept."""
+    node.config.stash.setdefault(NODES, []).append(node)
     if STATE in node.config.stash and (state := state_of(node.config)).settings.cache != "rw":
         from pytest_ensemble.plugin.cache import lend
 
@@ -109,6 +110,8 @@ def pytest_configure_node(node: Any) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object | None) -> None:
     """Take what a worker of pytest-xdist found; it is lost if the worker crashed."""
+    if node in (nodes := node.config.stash.get(NODES, [])):
+        nodes.remove(node)
     output = getattr(node, "workeroutput", {}).get(_OUTPUT)
     if output:
         import json
@@ -120,9 +123,13 @@ def pytest_testnodedown(node: Any, error: object | None) -> None:
         lost.append(node.gateway.id)
 
 
+@pytest.hookimpl(trylast=True)  # pytest-xdist has ended its workers then
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Audit, end solver processes; send what was found to the controller, or write the reports."""
     config = session.config
+    for node in list(config.stash.get(NODES, ())):  # nobody reported their end, because of Ctrl-C
+        if STATE in config.stash or hasattr(node, "workeroutput"):
+            pytest_testnodedown(node, None)
     if STATE not in config.stash:
         if hasattr(config, "workeroutput"):
             config.workeroutput[_OUTPUT] = ""  # not lost: it found nothing

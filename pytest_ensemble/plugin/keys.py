@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -10,11 +10,12 @@ if TYPE_CHECKING:
     from pytest_ensemble.plugin.markers import Marks
     from pytest_ensemble.plugin.state import State
 
-__all__ = ["CHECKED", "FAILURE", "MARKS", "STATE", "state_of"]
+__all__ = ["CHECKED", "FAILURE", "MARKS", "NODES", "STATE", "state_of"]
 
 STATE: pytest.StashKey[State] = pytest.StashKey()
 MARKS: pytest.StashKey[Marks] = pytest.StashKey()
 CHECKED = pytest.StashKey[bool]()  # of an item: ensemble_gate.check() was called
+NODES = pytest.StashKey[list[Any]]()  # workers of pytest-xdist that have not ended
 FAILURE = pytest.StashKey[str]()  # of an item: the message with which its gates failed
 
 

@@ -242,8 +242,8 @@ SETTINGS = (
     ),
     Setting(
         "memory",
-        "Memory of each solver process, like '2 GiB', or 'none' (default); what does not fit is inconclusive, "
-        "and everything is solved in such processes. Linux only.",
+        "Memory of each solver process, like '2 GiB', or 'none' (default); what does not fit is unknown. "
+        "Everything is solved in such processes then. Linux only.",
         _memory,
         ini_only=True,
     ),

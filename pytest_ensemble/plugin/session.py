@@ -27,6 +27,7 @@ from pytest_ensemble.plugin.cache import store_of
 from pytest_ensemble.plugin.keys import state_of
 from pytest_ensemble.plugin.markers import EnsembleMark
 from pytest_ensemble.plugin.options import SETTINGS
+from pytest_ensemble.plugin.orphans import end_with_parent
 from pytest_ensemble.plugin.settings import Settings
 from pytest_ensemble.queries.answer import Outcome
 from pytest_ensemble.queries.ball import read_bounds
@@ -55,6 +56,8 @@ def session_of(config: pytest.Config) -> Session:
     """The session of this process, made when it is first used."""
     state = state_of(config)
     if state.session is None:
+        if hasattr(config, "workerinput"):
+            end_with_parent()
         store = store_of(config, state.settings)
         state.session = Session(state.settings, config.rootpath, state.entries, store)
     return state.session

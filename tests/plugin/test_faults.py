@@ -1,4 +1,4 @@
-"""Runs that are interrupted, killed, or out of memory, as real processes: nothing hangs, nobody is left behind."""
+"""Runs that are interrupted, killed, or out of memory, as real processes: nothing hangs or is left behind."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_hard(ensemble_gate):
 
 
 def write_model(path: Path, seed: int) -> None:
-    """Deep, wide and random, with one class far ahead: at 0.1 nothing errs, but nobody can show it in time."""
+    """Deep, wide and random, one class far ahead: at 0.1 nothing errs, but nobody can show it in time."""
     rng = np.random.default_rng(seed)
     graph = Graph(("n", 100))
     value: str = graph.x
@@ -60,13 +60,13 @@ class Run:
         tests = repo / f"test_{self.mark}.py"
         tests.write_text(TESTS.replace("MARK", self.mark))
         given = ["-p", "pytest_ensemble.plugin", "-p", "no:cacheprovider", "--ensemble-timeout=none"]
+        given += [f"--ensemble-report={self.report}", "--ensemble-cache=off"]
         given += ["-p", "xdist"] if "-n2" in arguments else []
         root = str(Path(__file__).parents[2])
         environment = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": root, "MARK": self.mark}
         with (repo / f"{self.mark}.txt").open("w") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "pytest", tests.name, f"--ensemble-report={self.report}"]
-                + [*given, *arguments],
+                [sys.executable, "-m", "pytest", tests.name, *given, *arguments],
                 cwd=repo,
                 env=os.environ | environment,
                 stdout=output,
@@ -108,7 +108,9 @@ class Run:
 
     def all_gone(self) -> float:
         """Seconds until no process is left."""
-        return self.wait_until(lambda: not self.processes() and self.process.poll() is not None, "all gone", SOON)
+        return self.wait_until(
+            lambda: not self.processes() and self.process.poll() is not None, "all gone", SOON
+        )
 
     def close(self) -> None:
         for pid in self.processes():
@@ -162,9 +164,37 @@ def test_interrupt_ends_soon_and_keeps_what_was_found(run, arguments, children) 
     assert one.process.returncode == pytest.ExitCode.INTERRUPTED
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_children_die_with_their_parent(run, how: signal.Signals) -> None:
-    one = run("--ensemble-engine=milp", "--ensemble-jobs=2")
-    one.in_the_middle(2)
+@pytest.mark.parametrize(
+    ("how", "arguments"),
+    [
+        (signal.SIGTERM, ("--ensemble-engine=milp", "--ensemble-jobs=2")),
+        (signal.SIGKILL, ("--ensemble-engine=milp", "--ensemble-jobs=2")),
+        (signal.SIGKILL, ("--ensemble-engine=milp", "-n2")),
+    ],
+)
+def test_children_die_with_their_parent(run, how: signal.Signals, arguments) -> None:
+    """Be it pytest or the controller of pytest-xdist."""
+    one = run(*arguments)
+    one.in_the_middle(1)
     one.process.send_signal(how)
     one.all_gone()
+
+
+def test_killed_solvers_are_unknown_and_the_run_goes_on(run) -> None:
+    """The hard query kills whoever takes it: crashed, in the end, not tried for ever, and never in pytest."""
+    one = run("--ensemble-engine=native", ini="ensemble_memory = 2 GiB")
+    one.wait_until((one.repo / f"hard.{one.mark}").exists, "the hard query")
+    killed = set()
+
+    def finished() -> bool:
+        for pid in one.children():
+            if pid not in killed:
+                killed.add(pid)
+                os.kill(pid, signal.SIGKILL)
+        return one.process.poll() is not None
+
+    one.wait_until(finished, "an end")
+    queries = json.loads(one.report.read_text())["queries"]
+    assert queries["unknown"] == {"crashed": POINTS}
+    assert queries["unsat"] == POINTS
+    assert one.process.returncode == pytest.ExitCode.TESTS_FAILED
