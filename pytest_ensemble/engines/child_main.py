@@ -13,9 +13,9 @@ import ctypes
 import importlib
 import os
 import pickle
+import select
 import signal
 import sys
-import time
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
@@ -52,7 +52,7 @@ def main() -> None:
 def die_with(parent: int) -> None:
     """Die when the parent does, be it by kill -9, and whatever holds the GIL here then."""
     if not _told_by_the_system():
-        _watch(parent)
+        _watch()
     if os.getppid() != parent:  # it died before we could ask for that
         os._exit(1)
 
@@ -67,19 +67,17 @@ def _told_by_the_system() -> bool:
         return False
 
 
-def _watch(parent: int) -> None:
-    """Start a process that does nothing but kill this one when its parent is gone; it ends with this one."""
+def _watch() -> None:
+    """Start a process that kills this one when nobody can write to its stdin any more; it ends with it."""
     server = os.getpid()
     if os.fork():
         return
-    for descriptor in range(3):
-        os.close(descriptor)
+    os.closerange(1, 1 << 10)
+    stdin = select.poll()
+    stdin.register(0, 0)
     while os.getppid() == server:
-        try:
-            os.kill(parent, 0)
-        except ProcessLookupError:
+        if any(event & select.POLLHUP for _, event in stdin.poll(1000 * _LOOK)):
             os.kill(server, signal.SIGKILL)
-        time.sleep(_LOOK)
     os._exit(0)
 
 

@@ -40,7 +40,7 @@ def faulty(receive, send):
             from pytest_ensemble.engines import child_main
 
             ctypes.CDLL(None).prctl(1, 0, 0, 0, 0)
-            child_main._watch(os.getppid())
+            child_main._watch()
         send("done")
 
 

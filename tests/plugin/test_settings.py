@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pytest_ensemble.plugin import session
+from pytest_ensemble.plugin import options, session
 from tests.plugin.conftest import said, stopped
 
 
@@ -136,3 +136,26 @@ def test_the_budget_is_that_of_all_tests_together(monkeypatch):
 def test_jobs_auto_is_a_number_of_cores(gated):
     text = said(gated.run("--ensemble-jobs=auto"))
     assert int(text.partition("by auto-")[2].split()[0]) >= 1
+
+
+def test_jobs_auto_is_shared_by_the_workers_of_xdist(monkeypatch):
+    monkeypatch.delenv("PYTEST_XDIST_WORKER_COUNT", raising=False)
+    alone = options._jobs("auto", Path())
+    monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", str(alone))
+    assert options._jobs("auto", Path()) == 1
+    monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", str(alone + 1))
+    assert options._jobs("auto", Path()) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("2 GiB", 2 << 30), ("1.5G", 3 << 29), ("800", 800 << 20), ("900 mb", 900 << 20), ("none", None)],
+)
+def test_sizes_of_memory(text, size):
+    assert options._memory(text, Path()) == size
+
+
+@pytest.mark.parametrize("text", ["lots", "-2 GiB", "1.2.3 GiB", "100 MiB", "2 XB", "0", "9" * 30])
+def test_bad_sizes_of_memory_are_refused(gated, text):
+    gated.ini(memory=text)
+    assert stopped(gated.run(), "ensemble_memory in ", f"{text!r} is not a size of memory", "512 MiB or more")
