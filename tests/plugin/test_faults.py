@@ -62,7 +62,7 @@ class Run:
         tests.write_text(TESTS.replace("MARK", self.mark))
         given = ["-p", "pytest_ensemble.plugin", "-p", "no:cacheprovider", "--ensemble-timeout=none"]
         given += [f"--ensemble-report={self.report}", "--ensemble-cache=off"]
-        given += ["-p", "xdist"] if "-n2" in arguments else []
+        given += ["-p", "xdist"] if "-n1" in arguments else []
         root = str(Path(__file__).parents[2])
         environment = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": root, "MARK": self.mark}
         with (repo / f"{self.mark}.txt").open("w") as output:
@@ -151,7 +151,7 @@ CASES = [
     pytest.param(("--ensemble-engine=native",), 0, id="native"),
     pytest.param(("--ensemble-engine=native", "--ensemble-jobs=2"), 1, id="native, 2 jobs"),
     pytest.param(("--ensemble-engine=milp",), 1, id="milp"),
-    pytest.param(("--ensemble-engine=auto", "-n2"), 0, id="auto, xdist"),
+    pytest.param(("--ensemble-engine=auto", "-n1"), 0, id="auto, xdist"),
 ]
 
 
@@ -171,7 +171,7 @@ def test_interrupt_ends_soon_and_keeps_what_was_found(run, arguments, children) 
     [
         (signal.SIGTERM, ("--ensemble-engine=milp", "--ensemble-jobs=2")),
         (signal.SIGKILL, ("--ensemble-engine=milp", "--ensemble-jobs=2")),
-        (signal.SIGKILL, ("--ensemble-engine=milp", "-n2")),
+        (signal.SIGKILL, ("--ensemble-engine=milp", "-n1")),
     ],
 )
 def test_children_die_with_their_parent(run, how: signal.Signals, arguments) -> None:
