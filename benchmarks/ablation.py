@@ -151,7 +151,7 @@ def _search(joints: list[Joint], way: str, arguments: argparse.Namespace) -> Fou
 
             search = BranchAndBound(joint.frame, len(sat), offer)
             search.start(copied(joint.rows), joint.owner)
-            search.branch(limit=arguments.limit, timeout=arguments.timeout)
+            list(search.branch(limit=arguments.limit, timeout=arguments.timeout))
             nodes.append(search.nodes)
             solved.append(np.where(joint.unsat, search.unsat, search.sat))
         seconds = time.perf_counter() - start

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from unittest import mock
@@ -55,9 +55,9 @@ def record(workload: Workload, epsilons: Sequence[float]) -> list[Joint]:
             self.roots = copied(rows), owner.copy()
             super().start(rows, owner, *others, **options)
 
-        def branch(self, **options: Any) -> None:
+        def branch(self, **options: Any) -> Iterator[None]:
             open_ = np.flatnonzero(self.open)
-            super().branch(**options)
+            yield from super().branch(**options)
             if self.frame.fast.k > 1 and len(open_):
                 settled = open_[(self.unsat | self.sat)[open_]]
                 joints.append(Joint(self.frame, *self.roots, self.unsat).take(settled))
