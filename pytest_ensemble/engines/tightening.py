@@ -27,6 +27,7 @@ __all__ = ["bound_deeper", "tighten"]
 
 NEURONS = 10  # of a layer that are tightened in a row: those whose relaxations cost most
 _LAMBDAS = 2
+_HUGE = 1e30  # multipliers at most: float32 must hold them
 _NUMBERS = 1 << 18  # at a time: arrays of shape (rows, neurons, inputs) should stay in the cache
 
 
@@ -131,11 +132,12 @@ def _slab(
     rows.lower[row, neurons] = np.maximum(rows.lower[row, neurons], -_up(-lower))
 
 
+@np.errstate(over="ignore")  # a bound that overflows is none
 def _minimise(cut: _Cut, place: Index, bound: _Affine, reach: Float, unit: float, best: Float) -> None:
     """Over lambda, in place: `best`, (R, 2C), and `reach`, what slopes can add over the box."""
     slope, size = cut.slope[place], np.abs(cut.slope[place]).sum(axis=1, dtype=np.float64)
     middle, level = bound.level + unit * bound.rounding, cut.level[place] + unit * cut.rounding[place]
-    multiplier = reach / np.maximum(size, 1e-30)[:, None]
+    multiplier = np.minimum(reach / np.maximum(size, 1e-30)[:, None], _HUGE)
     least, most = np.zeros_like(multiplier), np.full_like(multiplier, np.inf)
     ones = np.ones(slope.shape[1], np.float32)
     for attempt in range(_LAMBDAS):
@@ -153,7 +155,7 @@ def _minimise(cut: _Cut, place: Index, bound: _Affine, reach: Float, unit: float
             most = np.where(descent >= 0, multiplier, most)
             between = np.sqrt(np.maximum(least, 1e-9) * np.where(np.isinf(most), 1, most))
             multiplier = np.where(
-                np.isinf(most), 3 * multiplier, np.where(least == 0, multiplier / 3, between)
+                np.isinf(most), np.minimum(3 * multiplier, _HUGE), np.where(least == 0, multiplier / 3, between)
             )
 
 

@@ -1,0 +1,208 @@
+"""Random cases of every kind; `KINDS` names them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_ensemble.networks.model import Model
+from pytest_ensemble.queries.ball import Ball
+from pytest_ensemble.queries.query import Query
+from tests.engines.exact import optimum
+from tests.engines.judge import size
+from tests.engines.random_networks import (
+    ARCHITECTURES,
+    KINDS,
+    shifted,
+    tiny_architecture,
+    tiny_model,
+    tiny_query,
+)
+from tests.fuzz.case import Case, ask, teams_of
+from tests.fuzz.disguise import Chain, disguise, file_of
+from tests.fuzz.planted import planted
+
+__all__ = ["MAKERS"]
+
+Rng = np.random.Generator
+_CENTERS = (0.0, 1.0, 0.1, -0.75, 3e-39, 1e-6, 1e4, -3e7)
+
+
+def tiny(rng: Rng) -> Case:
+    """Networks with a few ReLUs, of two or three inputs."""
+    inputs, classes = int(rng.integers(1, 4)), int(rng.integers(2, 4))
+    models = []
+    for k in range(int(rng.integers(2, 5))):
+        hidden = rng.integers(1, 4, size=int(rng.integers(1, 4)))
+        kind = str(rng.choice(KINDS))
+        models.append(tiny_model(rng, inputs=inputs, hidden=hidden, classes=classes, kind=kind, name=f"m{k}"))
+    case = _around(rng, models, float(rng.choice([0.01, 0.1, 0.5, 2.0])))
+    case.tiny = True
+    return case
+
+
+def architectures(rng: Rng) -> Case:
+    """Deep, residual and convolutional networks."""
+    kinds = rng.choice(ARCHITECTURES, size=int(rng.integers(2, 5)))
+    models = [tiny_architecture(rng, str(kind), name=f"m{k}") for k, kind in enumerate(kinds)]
+    case = _around(rng, models, float(rng.choice([0.02, 0.1, 0.3, 1.0])))
+    case.tiny = True
+    return case
+
+
+def wide(rng: Rng) -> Case:
+    """Networks with dozens of ReLUs."""
+    inputs, classes = int(rng.integers(4, 13)), int(rng.integers(2, 6))
+    layers = [[12], [24], [8, 8], [16, 8], [6, 6, 6]]
+    models = []
+    for k in range(int(rng.integers(2, 4))):
+        hidden = layers[int(rng.integers(len(layers)))]
+        kind = str(rng.choice(KINDS))
+        models.append(tiny_model(rng, inputs=inputs, hidden=hidden, classes=classes, kind=kind, name=f"m{k}"))
+    return _around(rng, models, float(rng.choice([0.01, 0.05, 0.2])))
+
+
+def near_ties(rng: Rng) -> Case:
+    """One query whose optimum is enumerated, moved to all distances from a tie."""
+    query = tiny_query(rng, members=int(rng.integers(1, 3)), relus=5)
+    best, scale = optimum(query), size(query)
+    queries, truth = [], []
+    for exponent in rng.uniform(-8, -1, size=12):
+        by = float(10.0**exponent * scale * rng.choice([-1, 1]))
+        for shift in (by - best, -best, by):
+            moved = {model.sha256: shifted(model, query.label, shift) for model in query.models}
+            models = tuple(moved[model.sha256] for model in query.models)
+            queries.append(Query(models, query.ball, query.label))
+            truth.append(_after_shift(query, models, best))
+    return Case(queries, truth, tiny=True)
+
+
+def _after_shift(query: Query, models: tuple[Model, ...], best: float) -> float:
+    """The optimum, if all margins were moved by the same in float32; else NaN."""
+    moves = set()
+    for old, new in zip(query.models, models, strict=True):
+        before, after = (model.network.margins(query.label).layers[-1].bias for model in (old, new))
+        moves |= set((after - before).tolist())
+    spread = max(moves) - min(moves)
+    return best + max(moves) if spread < 1e-9 * size(query) else np.nan
+
+
+def twins(rng: Rng, *, hard: bool = False) -> Case:
+    """A random network and others with the same function: all teams have the same optimum."""
+    inputs, classes = int(rng.integers(1, 4)), int(rng.integers(2, 4))
+    chain = _random_chain(rng, [inputs, *rng.integers(1, 4, size=int(rng.integers(1, 3))), classes])
+    models = [file_of(rng, chain, "m0")]
+    models += [file_of(rng, disguise(rng, chain, hard=hard), f"m{k}") for k in range(1, 4)]
+    known: dict[tuple[str, float, int], float] = {}
+
+    def truth(team: tuple[Model, ...], ball: Ball, label: int) -> float:
+        key = ball.digest, ball.epsilon, label
+        if key not in known:
+            known[key] = optimum(Query((models[0],), ball, label))
+        return known[key]
+
+    center = rng.uniform(-1, 1, size=inputs).astype(np.float32)
+    label = int(models[0].predict(center[None])[0])
+    epsilons = sorted(float(rng.choice([0.02, 0.2, 1.0])) * rng.uniform(0.2, 2, size=3))
+    case = ask(teams_of(models), [(center, label, None)], epsilons, truth)
+    case.tiny = True
+    return case
+
+
+def huge_ratios(rng: Rng) -> Case:
+    """Weights, inputs and radii of very different sizes."""
+    inputs, classes = int(rng.integers(1, 5)), int(rng.integers(2, 4))
+    models = []
+    for k in range(3):
+        chain = _random_chain(rng, [inputs, *rng.integers(1, 5, size=int(rng.integers(1, 4))), classes])
+        reach = float(rng.choice([1, 3, 6]))
+        chain = [
+            tuple(
+                _round(side * 10.0 ** rng.uniform(-reach, reach, size=(len(side),) + (1,) * (side.ndim - 1)))
+                for side in layer
+            )
+            for layer in chain
+        ]  # type: ignore[misc]
+        models.append(file_of(rng, disguise(rng, chain, hard=True), f"m{k}"))
+    return _around(rng, models, 10.0 ** float(rng.uniform(-4, 3)))
+
+
+def few_floats(rng: Rng) -> Case:
+    """Balls of so few float32 inputs that all are tried, on networks that are beside a tie there."""
+    inputs = int(rng.integers(1, 3))
+    center = rng.choice(_CENTERS, size=inputs).astype(np.float32)
+    ulp = float(np.spacing(np.abs(center)).max())
+    reach = int(rng.choice([1, 4, 16]))
+    models = []
+    for k in range(3):
+        chain = _random_chain(rng, [inputs, *rng.integers(1, 5, size=int(rng.integers(1, 3))), 2])
+        chain[0] = chain[0][0], _round(chain[0][1] - chain[0][0] @ center * float(rng.choice([0, 1])))
+        value = center.astype(np.float64)
+        for weight, bias in chain:
+            scores = weight @ value + bias
+            value = np.maximum(scores, 0)
+        hair = float(rng.normal()) * 2.0 ** float(rng.choice([-26, -24, -22])) * (1 + np.abs(scores).max())
+        weight, bias = chain[-1]
+        chain[-1] = weight, _round(bias - np.array([0, scores[1] - scores[0] + hair]))
+        models.append(file_of(rng, disguise(rng, chain, hard=bool(rng.random() < 0.5)), f"m{k}"))
+    epsilons = sorted(ulp * rng.integers(0, reach + 1, size=4) + ulp * float(rng.choice([0, 0.5, 0.75])))
+    case = ask(teams_of(models), [(center, label, None) for label in (0, 1)], epsilons)
+    case.whole = True
+    return case
+
+
+def _around(rng: Rng, models: list[Model], epsilon: float) -> Case:
+    """All teams around some points at some epsilons, moved so that errors are about as likely as not."""
+    inputs, classes = models[0].input_size, models[0].classes
+    points = []
+    for _ in range(int(rng.integers(1, 4))):
+        center = rng.uniform(-1, 1, size=inputs).astype(np.float32)
+        label = int(models[0].predict(center[None])[0]) if rng.random() < 0.8 else int(rng.integers(classes))
+        bounds = (np.full(inputs, -1.0), np.full(inputs, 1.0)) if rng.random() < 0.3 else None
+        points.append((center, label, bounds))
+    center, label, _ = points[0]
+    moved = []
+    for model in models:
+        corners = center + epsilon * rng.choice([-1, 1], size=(32, inputs))
+        margins = model.network.margins(label).evaluate(corners)
+        by = rng.normal() * margins.std() - float(margins.max())
+        movable = rng.random() < 0.6 and model.content.count(b"Gemm")
+        moved.append(_try_shift(model, label, by) if movable else model)
+    return ask(teams_of(moved), points, sorted(set(epsilon * rng.uniform(0.1, 1.5, size=4))))
+
+
+def _try_shift(model: Model, label: int, by: float) -> Model:
+    try:
+        return shifted(model, label, by)
+    except (ValueError, IndexError):  # its last node is not a Gemm with a bias
+        return model
+
+
+def _random_chain(rng: Rng, sizes: list[int]) -> Chain:
+    chain = []
+    for fan_in, fan_out in pairwise(sizes):
+        weight = rng.normal(size=(fan_out, fan_in)) * np.sqrt(2 / fan_in)
+        chain.append((_round(weight), _round(rng.normal(size=fan_out) / 2)))
+    return chain
+
+
+def _round(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return values.astype(np.float32).astype(np.float64)
+
+
+MAKERS: dict[str, Callable[[Rng], Case]] = {
+    "planted": planted,
+    "planted-hard": partial(planted, hard=True),
+    "tiny": tiny,
+    "architectures": architectures,
+    "near-ties": near_ties,
+    "twins": twins,
+    "twins-hard": partial(twins, hard=True),
+    "wide": wide,
+    "huge-ratios": huge_ratios,
+    "few-floats": few_floats,
+}
