@@ -154,9 +154,8 @@ def _minimise(cut: _Cut, place: Index, bound: _Affine, reach: Float, unit: float
             least = np.where(descent < 0, multiplier, least)
             most = np.where(descent >= 0, multiplier, most)
             between = np.sqrt(np.maximum(least, 1e-9) * np.where(np.isinf(most), 1, most))
-            multiplier = np.where(
-                np.isinf(most), np.minimum(3 * multiplier, _HUGE), np.where(least == 0, multiplier / 3, between)
-            )
+            smaller = np.where(least == 0, multiplier / 3, between)
+            multiplier = np.where(np.isinf(most), np.minimum(3 * multiplier, _HUGE), smaller)
 
 
 def _up(values: Float) -> NDArray[np.float32]:
