@@ -100,8 +100,10 @@ def run(what: tuple[int, str, float]) -> tuple[int, str, Tally | None]:
         made = time.perf_counter() - start
         tally = examine(case, _engines(), rng)
         tally.seconds["making"] += made  # type: ignore[assignment]
-    except ModelError:  # rounding so large that the file can't be told from a wrong one
-        tally = Tally(Counter(refused=1))
+    except ModelError as error:
+        # rounding may be so large that the file can't be told from a wrong one, but not larger than its bound
+        wrong = [] if "of its largest value" in str(error) or "not finite" in str(error) else [str(error)]
+        tally = Tally(Counter(refused=1), wrong)
     except Exception:
         tally = Tally(disagreements=[traceback.format_exc()])
     finally:

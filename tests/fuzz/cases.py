@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_ensemble.networks.model import Model
-from pytest_ensemble.queries.ball import Ball
+from pytest_ensemble.queries.ball import Ball, Bounds
 from pytest_ensemble.queries.query import Query
 from tests.engines.exact import optimum
 from tests.engines.judge import size
@@ -25,6 +25,7 @@ from tests.engines.random_networks import (
 from tests.fuzz.case import Case, ask, teams_of
 from tests.fuzz.disguise import Chain, disguise, file_of
 from tests.fuzz.planted import planted
+from tests.networks.graphs import Graph
 
 __all__ = ["MAKERS"]
 
@@ -155,6 +156,52 @@ def few_floats(rng: Rng) -> Case:
     return case
 
 
+def compositions(rng: Rng) -> Case:
+    """Any operators in any order, with values that are used twice; some end as a binary classifier."""
+    classes = int(rng.integers(2, 5))
+    models = [_composition(rng, classes, f"m{k}") for k in range(int(rng.integers(2, 4)))]
+    return _around(rng, models, float(rng.choice([0.01, 0.1, 0.5, 2.0])))
+
+
+def _composition(rng: Rng, classes: int, name: str) -> Model:
+    graph = Graph(("n", 4), dtype="float64" if rng.random() < 0.1 else "float32")
+    values = [graph.x]
+
+    def some() -> str:
+        return values[-1 - int(rng.geometric(0.5) - 1) % len(values)]
+
+    def normalise(value: str) -> str:
+        moments = [rng.normal(size=4) for _ in range(3)]
+        out: str = graph("BatchNormalization", value, *moments, rng.uniform(0.01, 2, size=4), epsilon=1e-3)
+        return out
+
+    def dense(value: str) -> str:
+        out: str = graph("Gemm", value, rng.normal(size=(4, 4)) / 1.5, rng.normal(size=4) / 2)
+        return out
+
+    ways: list[Callable[[], str]] = [
+        lambda: dense(some()),
+        lambda: graph("Relu", dense(some())),
+        lambda: graph("LeakyRelu", some(), alpha=0.1),
+        lambda: graph("Abs", some()),
+        lambda: graph("Clip", some(), np.array(-1.0), np.array(1.0)),
+        lambda: graph(str(rng.choice(["Max", "Min", "Add", "Sub"])), some(), some()),
+        lambda: graph("Mul", some(), rng.normal(size=4)),
+        lambda: graph("Slice", graph("Concat", some(), some(), axis=1), [1], [8], [1], [2]),
+        lambda: normalise(some()),
+    ]
+    for _ in range(int(rng.integers(2, 7))):
+        values.append(ways[int(rng.integers(len(ways)))]())
+    outputs = 1 if classes == 2 and rng.random() < 0.5 else classes
+    value = graph("Gemm", values[-1], rng.normal(size=(4, outputs)), rng.normal(size=outputs) / 2)
+    if outputs == 1:
+        yes = graph("Sigmoid", value)
+        value = graph("Concat", graph("Sub", np.ones(1), yes), yes, axis=1)
+    elif rng.random() < 0.2:
+        value = graph("Softmax", value, axis=1)
+    return graph.model(value, name=name)
+
+
 def _around(rng: Rng, models: list[Model], epsilon: float) -> Case:
     """All teams around some points at some epsilons, moved so that errors are about as likely as not."""
     inputs, classes = models[0].input_size, models[0].classes
@@ -162,8 +209,7 @@ def _around(rng: Rng, models: list[Model], epsilon: float) -> Case:
     for _ in range(int(rng.integers(1, 4))):
         center = rng.uniform(-1, 1, size=inputs).astype(np.float32)
         label = int(models[0].predict(center[None])[0]) if rng.random() < 0.8 else int(rng.integers(classes))
-        bounds = (np.full(inputs, -1.0), np.full(inputs, 1.0)) if rng.random() < 0.3 else None
-        points.append((center, label, bounds))
+        points.append((center, label, _bounds(rng, center)))
     center, label, _ = points[0]
     moved = []
     for model in models:
@@ -172,7 +218,21 @@ def _around(rng: Rng, models: list[Model], epsilon: float) -> Case:
         by = rng.normal() * margins.std() - float(margins.max())
         movable = rng.random() < 0.6 and model.content.count(b"Gemm")
         moved.append(_try_shift(model, label, by) if movable else model)
-    return ask(teams_of(moved), points, sorted(set(epsilon * rng.uniform(0.1, 1.5, size=4))))
+    epsilons = set(epsilon * rng.uniform(0.1, 1.5, size=4))
+    if rng.random() < 0.1:
+        epsilons |= {0.0, float(rng.choice([1e-45, 1e-20, 1e4, 1e20]))}
+    return ask(teams_of(moved), points, sorted(epsilons))
+
+
+def _bounds(rng: Rng, center: NDArray[np.float32]) -> Bounds | None:
+    """None, a cube, or sides that some coordinates stand on already."""
+    if rng.random() < 0.6:
+        return None
+    low, high = np.full(len(center), -1.0), np.full(len(center), 1.0)
+    if rng.random() < 0.5:
+        low = np.where(rng.random(len(center)) < 0.3, center, -np.inf)
+        high = np.where(rng.random(len(center)) < 0.3, center, high)
+    return low.astype(np.float64), high.astype(np.float64)
 
 
 def _try_shift(model: Model, label: int, by: float) -> Model:
@@ -203,6 +263,7 @@ MAKERS: dict[str, Callable[[Rng], Case]] = {
     "twins": twins,
     "twins-hard": partial(twins, hard=True),
     "wide": wide,
+    "compositions": compositions,
     "huge-ratios": huge_ratios,
     "few-floats": few_floats,
 }

@@ -209,11 +209,11 @@ class _Examination:
             moved = rounding(query)
             if known.sat and best < -moved - tolerance:
                 self.complain(index, f"the optimum is {best:g} (rounding {moved:g}), but {known.sat} err")
-            if unknown and abs(best) > _FAR * moved + tolerance:
+            if self.answers[index].reason == "boundary" and abs(best) > _FAR * moved + tolerance:
                 self.tally.counts["far"] += 1
                 self.tally.notes.append(
-                    f"query {index} ({query.describe()}): unknown ({self.answers[index].reason}), but the "
-                    f"optimum is {best:g} (rounding {moved:g})"
+                    f"query {index} ({query.describe()}): unknown (boundary), but the optimum is {best:g} "
+                    f"(rounding {moved:g})"
                 )
 
     def try_inputs(self) -> None:

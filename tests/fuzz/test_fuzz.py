@@ -20,7 +20,18 @@ from tests.fuzz.tally import Tally
 
 
 def test_nobody_disagrees(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--cases", "5", "--seed", "3", "--kinds", "planted", "tiny", "twins", "wide", "architectures"]
+    arguments = [
+        "--cases",
+        "5",
+        "--seed",
+        "3",
+        "--kinds",
+        "planted",
+        "tiny",
+        "twins",
+        "wide",
+        "architectures",
+    ]
     assert main(arguments) == 0
     text = capsys.readouterr().out
     assert "DISAGREEMENT" not in text
