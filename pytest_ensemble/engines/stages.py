@@ -76,6 +76,7 @@ def solve_board(board: Board, clock: Clock, proofs: Proofs | None = None) -> Ite
         proofs: where to keep what is proven, if anywhere. Searches are slower then.
     """
     clock = clock.shared_by(int((board.open()).any(axis=1).sum()))
+    board.give_up_overflow()
     _bound_singles(board, proofs)
     yield "bounds"
     starts = _attack_singles(board)

@@ -31,6 +31,7 @@ _HUGE = 1e30  # multipliers at most: float32 must hold them
 _NUMBERS = 1 << 18  # at a time: arrays of shape (rows, neurons, inputs) should stay in the cache
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a bound that overflows is none
 def tighten(frame: Frame, rows: Rows, *, neurons: int = NEURONS) -> NDArray[np.bool_]:
     """Narrow `rows.lower` and `rows.upper` in place.
 
@@ -49,6 +50,7 @@ def tighten(frame: Frame, rows: Rows, *, neurons: int = NEURONS) -> NDArray[np.b
     return np.asarray((rows.lower > rows.upper).any(axis=1))
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def bound_deeper(frame: Frame, rows: Rows) -> NDArray[np.bool_]:
     """The same without the half-space, for all neurons of deeper layers: what branching below them leaves.
 
@@ -124,7 +126,7 @@ def _slab(
     best = np.concatenate([rows.upper[row, neurons], -rows.lower[row, neurons]], axis=1).astype(np.float64)
     reach = np.abs(bound.slope).sum(axis=2, dtype=np.float64)
     if part is not None:  # what branching has fixed below may be enough
-        np.minimum(best, bound.level + unit * bound.rounding + (1 + unit) * reach, out=best)
+        np.fmin(best, bound.level + unit * bound.rounding + (1 + unit) * reach, out=best)
     if cut is not None:
         _minimise(cut, place, bound, reach, unit, best)
     upper, lower = best[:, :count], -best[:, count:]
@@ -132,7 +134,6 @@ def _slab(
     rows.lower[row, neurons] = np.maximum(rows.lower[row, neurons], -_up(-lower))
 
 
-@np.errstate(over="ignore")  # a bound that overflows is none
 def _minimise(cut: _Cut, place: Index, bound: _Affine, reach: Float, unit: float, best: Float) -> None:
     """Over lambda, in place: `best`, (R, 2C), and `reach`, what slopes can add over the box."""
     slope, size = cut.slope[place], np.abs(cut.slope[place]).sum(axis=1, dtype=np.float64)
@@ -149,7 +150,7 @@ def _minimise(cut: _Cut, place: Index, bound: _Affine, reach: Float, unit: float
         np.abs(joined, out=joined)
         value = middle + (1 + unit) * (joined @ ones)
         value += multiplier * level[:, None]
-        np.minimum(best, value, out=best)
+        np.fmin(best, value, out=best)
         if attempt < _LAMBDAS - 1:
             least = np.where(descent < 0, multiplier, least)
             most = np.where(descent >= 0, multiplier, most)

@@ -30,7 +30,7 @@ from pytest_ensemble.queries.replay import replays
 from tests.engines.exact import optimum
 from tests.engines.judge import rounding, size
 from tests.fuzz.case import Case
-from tests.fuzz.samples import Tried, climbs, every_input, some_inputs
+from tests.fuzz.samples import Tried, beyond_rounding, climbs, every_input, some_inputs
 from tests.fuzz.tally import Tally
 
 __all__ = ["Engines", "examine"]
@@ -239,7 +239,17 @@ class _Examination:
                     start = tried.x[np.argsort(-tried.least_margin(models))[:4]]
                     self.try_on(index, Tried(climbs(self.rng, self.case.queries[index], start), label))
                     self.checked("climbing")
+            self.weigh_rounding(members, ball, tried, label)
             self.checked("all inputs" if whole is not None else "random inputs", len(members))
+
+    def weigh_rounding(self, members: list[int], ball: Ball, tried: Tried, label: int) -> None:
+        models = {model.sha256: model for index in members for model in self.case.queries[index].models}
+        x = tried.x[self.rng.permutation(len(tried.x))[:48]]
+        for model in models.values():
+            beyond = beyond_rounding(model, ball, x, label)
+            if beyond > 0:
+                self.complain(members[0], f"{model.name} rounds by {beyond:g} more than its bound")
+        self.checked("rounding bounds", len(members))
 
     def try_on(self, index: int, tried: Tried) -> None:
         query = self.case.queries[index]

@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_ensemble.networks.model import Model
+from pytest_ensemble.networks.rounding import margin_rounding
 from pytest_ensemble.queries.ball import Ball
 from pytest_ensemble.queries.query import Query
 from pytest_ensemble.queries.replay import errs, margins
 
-__all__ = ["Tried", "climbs", "every_input", "some_inputs"]
+__all__ = ["Tried", "beyond_rounding", "climbs", "every_input", "some_inputs"]
 
 Inputs = NDArray[np.float32]
 Rng = np.random.Generator
@@ -42,6 +43,18 @@ class Tried:
                 values = model.network.margins(self.label).evaluate(self.x)
                 self._margins[model.sha256] = values.max(axis=1)
         return np.asarray(np.min([self._margins[model.sha256] for model in models], axis=0))
+
+
+def beyond_rounding(model: Model, ball: Ball, x: Inputs, label: int) -> float:
+    """By how much onnxruntime raises a margin more than rounding may, at inputs (m, n); 0 for never."""
+    executed, real = model.logits(x), model.network.evaluate(x)
+    gained = (executed - executed[:, [label]]) - (real - real[:, [label]])
+    (low, high), exact = ball.box, x.astype(np.float64)
+    bounds = (
+        margin_rounding(model.network, low[None], high[None], np.array([label])),
+        margin_rounding(model.network, exact, exact, np.full(len(x), label)),
+    )
+    return max(0.0, *(float((gained - bound).max()) for bound in bounds))
 
 
 def some_inputs(rng: Rng, ball: Ball, count: int, others: Inputs | None) -> Inputs:
