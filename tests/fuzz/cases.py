@@ -150,8 +150,8 @@ def few_floats(rng: Rng) -> Case:
         weight, bias = chain[-1]
         chain[-1] = weight, _round(bias - np.array([0, scores[1] - scores[0] + hair]))
         models.append(file_of(rng, disguise(rng, chain, hard=bool(rng.random() < 0.5)), f"m{k}"))
-    epsilons = sorted(ulp * rng.integers(0, reach + 1, size=4) + ulp * float(rng.choice([0, 0.5, 0.75])))
-    case = ask(teams_of(models), [(center, label, None) for label in (0, 1)], epsilons)
+    epsilons = sorted(ulp * rng.integers(0, reach + 1, size=3) + ulp * float(rng.choice([0, 0.5, 0.75])))
+    case = ask(teams_of(models, 2), [(center, label, None) for label in (0, 1)], epsilons)
     case.whole = True
     return case
 

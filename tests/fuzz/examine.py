@@ -36,7 +36,7 @@ from tests.fuzz.tally import Tally
 __all__ = ["Engines", "examine"]
 
 Rng = np.random.Generator
-_SECONDS = 2.0  # for a query
+_SECONDS = 0.5  # for a query
 _FAR = 4.0  # times what rounding may add to a margin: so far from a tie an answer is expected
 _CLIMBS = 3  # of a case, from the best inputs around queries said to be unsat
 

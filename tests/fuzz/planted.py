@@ -70,7 +70,7 @@ def planted(rng: Rng, *, hard: bool = False) -> Case:
         team, (x, label, bounds) = teams[int(rng.integers(len(teams)))], points[0]
         radius = _radius(team, x, label, bounds, truth)
         beside = 1 + float(rng.choice([1e-4, 1e-2, 0.1] if hard else [1e-8, 1e-6, 1e-4, 1e-2]))
-        epsilons += [radius, radius * beside, radius / beside][int(hard) :] if radius else []
+        epsilons += [radius * beside, radius / beside, radius][: 2 + (rng.random() < 0.2)] if radius else []
     case = ask(teams, points, sorted(set(epsilons)), truth)
     case.inputs = _ends(rng, points, directions)
     case.small = sizes.sum() <= 20
