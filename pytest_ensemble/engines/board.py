@@ -225,7 +225,7 @@ class Board:
         self._known[index, missing] = 1 + refine
 
     def give_up_overflow(self) -> None:
-        """Nothing is proven at levels at which a network's numbers may be too large; points are tried still."""
+        """Prove nothing at levels at which numbers of a network may be too large; still try the points."""
         self.offer(np.arange(len(self.labels)), self._origins)
         everyone = self.everyone
         boxes, chains = everyone.exact_boxes, everyone.exact
