@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_ensemble.networks.model import Model
+from pytest_ensemble.networks.rounding import margin_rounding
 from pytest_ensemble.queries.ball import Ball, Bounds
 from pytest_ensemble.queries.query import Query
 from tests.engines.exact import optimum
@@ -25,6 +26,7 @@ from tests.engines.random_networks import (
 from tests.fuzz.case import Case, ask, teams_of
 from tests.fuzz.disguise import Chain, disguise, file_of
 from tests.fuzz.planted import planted
+from tests.fuzz.samples import every_input, some_inputs
 from tests.networks.graphs import Graph
 
 __all__ = ["MAKERS"]
@@ -133,27 +135,38 @@ def huge_ratios(rng: Rng) -> Case:
 
 
 def few_floats(rng: Rng) -> Case:
-    """Balls of so few float32 inputs that all are tried, on networks that are beside a tie there."""
+    """Balls of so few float32 inputs that all are tried, on networks about as far from ties as they round."""
     inputs = int(rng.integers(1, 3))
     center = rng.choice(_CENTERS, size=inputs).astype(np.float32)
-    ulp = float(np.spacing(np.abs(center)).max())
-    reach = int(rng.choice([1, 4, 16]))
-    models = []
-    for k in range(3):
-        chain = _random_chain(rng, [inputs, *rng.integers(1, 5, size=int(rng.integers(1, 3))), 2])
-        chain[0] = chain[0][0], _round(chain[0][1] - chain[0][0] @ center * float(rng.choice([0, 1])))
-        value = center.astype(np.float64)
-        for weight, bias in chain:
-            scores = weight @ value + bias
-            value = np.maximum(scores, 0)
-        hair = float(rng.normal()) * 2.0 ** float(rng.choice([-26, -24, -22])) * (1 + np.abs(scores).max())
-        weight, bias = chain[-1]
-        chain[-1] = weight, _round(bias - np.array([0, scores[1] - scores[0] + hair]))
-        models.append(file_of(rng, disguise(rng, chain, hard=bool(rng.random() < 0.5)), f"m{k}"))
-    epsilons = sorted(ulp * rng.integers(0, reach + 1, size=3) + ulp * float(rng.choice([0, 0.5, 0.75])))
-    case = ask(teams_of(models, 2), [(center, label, None) for label in (0, 1)], epsilons)
+    if rng.random() < 0.5:
+        center[:] = center[0]
+    ulp, most = float(np.spacing(np.abs(center)).min()), int(rng.choice([1, 4, 16]))
+    epsilons = ulp * (rng.integers(0, most + 1, size=3) + rng.choice([0, 0.5, 0.75]))
+    ball = Ball(center, float(np.median(epsilons)))
+    models = [_barely_right(rng, ball, f"m{k}") for k in range(4)]
+    case = ask(teams_of(models, 2), [(center, 0, None)], sorted(set(epsilons.tolist())))
     case.whole = True
     return case
+
+
+def _barely_right(rng: Rng, ball: Ball, name: str) -> Model:
+    """Its highest margin for class 1 is below zero by a multiple of what rounding may add."""
+    chain = _random_chain(rng, [len(ball.center), *rng.integers(1, 5, size=int(rng.integers(1, 3))), 2])
+    if rng.random() < 0.5:  # kinks in the ball
+        chain[0] = chain[0][0], _round(chain[0][1] - chain[0][0] @ ball.center)
+    chain = disguise(rng, chain, hard=bool(rng.random() < 0.5))
+    style = int(rng.integers(1 << 32))
+    low, high = (side[None] for side in ball.box)
+    for times in (0.0, float(rng.uniform(-0.5, 2))):
+        model = file_of(np.random.default_rng(style), chain, name)
+        rounding = margin_rounding(model.network, low, high, np.array([0]))[0, 1]
+        x = every_input(ball)
+        highest = (
+            model.network.margins(0).evaluate(some_inputs(rng, ball, 64, None) if x is None else x).max()
+        )
+        weight, bias = chain[-1]
+        chain[-1] = weight, _round(bias - np.array([0, highest + times * rounding]))
+    return file_of(np.random.default_rng(style), chain, name)
 
 
 def compositions(rng: Rng) -> Case:
@@ -206,7 +219,7 @@ def _around(rng: Rng, models: list[Model], epsilon: float) -> Case:
     """All teams around some points at some epsilons, moved so that errors are about as likely as not."""
     inputs, classes = models[0].input_size, models[0].classes
     points = []
-    for _ in range(int(rng.integers(1, 4))):
+    for _ in range(int(rng.integers(2, 12))):
         center = rng.uniform(-1, 1, size=inputs).astype(np.float32)
         label = int(models[0].predict(center[None])[0]) if rng.random() < 0.8 else int(rng.integers(classes))
         points.append((center, label, _bounds(rng, center)))
@@ -218,7 +231,7 @@ def _around(rng: Rng, models: list[Model], epsilon: float) -> Case:
         by = rng.normal() * margins.std() - float(margins.max())
         movable = rng.random() < 0.6 and model.content.count(b"Gemm")
         moved.append(_try_shift(model, label, by) if movable else model)
-    epsilons = set(epsilon * rng.uniform(0.1, 1.5, size=4))
+    epsilons = set(epsilon * rng.uniform(0.1, 1.5, size=6))
     if rng.random() < 0.1:
         epsilons |= {0.0, float(rng.choice([1e-45, 1e-20, 1e4, 1e20]))}
     return ask(teams_of(moved), points, sorted(epsilons))

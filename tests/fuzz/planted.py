@@ -63,9 +63,9 @@ def planted(rng: Rng, *, hard: bool = False) -> Case:
     def truth(team: tuple[Model, ...], ball: Ball, label: int) -> float:
         return _truth([ridges[model.name] for model in team], ball, label)
 
-    points = [_point(rng, int(sizes.sum()), classes) for _ in range(int(rng.integers(2, 6)))]
+    points = [_point(rng, int(sizes.sum()), classes) for _ in range(int(rng.integers(2, 16)))]
     teams = teams_of(list({model.sha256: model for model in models}.values()))
-    epsilons = [0.0, *(10.0 ** rng.uniform(-3, 0.5, size=4))]
+    epsilons = [0.0, *(10.0 ** rng.uniform(-3, 0.5, size=5))]
     for _ in range(3):
         team, (x, label, bounds) = teams[int(rng.integers(len(teams)))], points[0]
         radius = _radius(team, x, label, bounds, truth)

@@ -57,4 +57,7 @@ def table(tallies: dict[str, Tally]) -> Iterable[str]:
     for name in oracles:
         yield f"checked {name + ':':30}{total.counts[name]:>10,}"
     yield ""
+    for name in sorted(name for name in total.counts if name.startswith(("milp", "marabou", "decided"))):
+        yield f"{name + ':':45}{total.counts[name]:>10,}"
+    yield ""
     yield "seconds: " + ", ".join(f"{name} {seconds:.0f}" for name, seconds in total.seconds.most_common())
