@@ -49,14 +49,14 @@ def test_a_leaf_that_highs_gives_up_proves_nothing(monkeypatch: pytest.MonkeyPat
     assert leaf.solve_leaf(frame, rows) == (None, None)
 
 
-@pytest.mark.parametrize("epsilon", [1e15, 1e20, 1e30, 1e38, 1e200])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("epsilon", [1e15, 1e20, 1e38, 1e200])
+@pytest.mark.parametrize("seed", range(3))
 def test_no_ball_is_too_large(seed: int, epsilon: float) -> None:
     rng = np.random.default_rng(seed)
     models = [tiny_model(rng, hidden=(3, 3), kind=kind, name=kind) for kind in ("gaussian", "scaled")]
     center = rng.normal(size=2).astype(np.float32)
     label = int(models[0].predict(center[None])[0])
-    answer = decide(models, center, label, epsilon, engine="native", timeout=1.0)
+    answer = decide(models, center, label, epsilon, engine="native", timeout=0.3)
     x = center.astype(float) + 10.0 ** rng.uniform(0, 36, size=(1000, 1)) * rng.normal(size=(1000, 2))
     x = np.clip(x, center.astype(float) - epsilon, center.astype(float) + epsilon).astype(np.float32)
     err = np.all([model.network.margins(label).evaluate(x).max(axis=1) > 0 for model in models], axis=0)

@@ -173,7 +173,7 @@ class _Examination:
         """MILP and Marabou on a few queries."""
         if not self.case.small:
             return
-        for name, share, most in (("milp", 0.7, 3), ("marabou", 0.5 * available(), 2)):
+        for name, share, most in (("milp", 1.0, 4), ("marabou", 0.8 * available(), 3)):
             for index in self.some(share, most):
                 query = self.case.queries[index]
                 (answer,) = self.engines.solve(name, [query])
@@ -188,7 +188,7 @@ class _Examination:
         """The optimum of a few tiny queries; no two networks with many ReLUs."""
         if not self.case.tiny:
             return
-        for index in self.some(1.0, 2):
+        for index in self.some(1.0, 5):
             query = self.case.queries[index]
             if np.isnan(self.case.truth[index]) and sum(m.network.relu_count for m in query.models) <= 8:
                 self.case.truth[index] = optimum(query)
