@@ -31,7 +31,7 @@ __all__ = ["BOUNDARY", "TIMEOUT", "Board", "Known", "Squad"]
 TIMEOUT, BOUNDARY = 1, 2
 
 _HAIR = 0.25  # of what rounding may add to a margin; it was never seen to add as much
-LARGEST = 1e30  # numbers that overflow are unknown altogether; float32 must hold them
+LARGEST = 1e18  # of numbers that are computed with: float32 must hold their squares
 _WEIGHTS = 1 << 23  # that the teams of one squad may have together
 _BOXES = 16  # whose rounding is bounded at a time
 
@@ -129,12 +129,13 @@ class Board:
                 part = slice(start, start + _BOXES)
                 rounding[part, index] = margin_rounding(network, low[part], high[part], labels[part])
         rounding = np.minimum(rounding, LARGEST)
-        return Frame(
-            fast,
-            replace(fast.boxes(low, high), rounding=rounding),
-            exact,
-            replace(exact.boxes(low, high), rounding=rounding),
-        )
+        with np.errstate(over="ignore", invalid="ignore"):  # see `give_up_overflow`
+            return Frame(
+                fast,
+                replace(fast.boxes(low, high), rounding=rounding),
+                exact,
+                replace(exact.boxes(low, high), rounding=rounding),
+            )
 
     @property
     def _networks(self) -> tuple[Network, ...]:
@@ -228,6 +229,22 @@ class Board:
         lower[place], upper[place] = low, high
         self._known[index, missing] = 1 + refine
 
+    def give_up_overflow(self) -> None:
+        """Prove nothing at levels at which numbers of a network may be too large; still try the points."""
+        self.offer(np.arange(len(self.labels)), self._origins)
+        everyone = self.everyone
+        boxes, chains = everyone.exact_boxes, everyone.exact
+        assert boxes.rounding is not None
+        large = boxes.rounding.max(axis=2) >= LARGEST
+        for index in range(len(self.models)):
+            # false for NaN too
+            large[:, index] |= ~(boxes.size[:, chains.columns_of((index,))] < LARGEST).all(axis=1)
+        if large.any():
+            levels = large.reshape(len(self.levels), len(self.labels), -1)
+            for cell, (team, point) in enumerate(zip(self.team, self.point, strict=True)):
+                members = list(self.teams[team])
+                self.given_up[cell, levels[:, point, members].any(axis=1)] = BOUNDARY
+
     # --- what is open -----------------------------------------------------------------------------
 
     def open(self) -> NDArray[np.bool_]:
@@ -262,6 +279,7 @@ class Board:
 
     # --- witnesses --------------------------------------------------------------------------------
 
+    @np.errstate(over="ignore", invalid="ignore")
     def offer(self, point: Index, x: Array) -> None:
         """Try inputs, shape (m, n), for all teams at all levels: each pulled towards its point."""
         if not len(x):

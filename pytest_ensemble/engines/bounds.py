@@ -237,6 +237,7 @@ class Peaks(NamedTuple):
     last: Array
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what overflows proves nothing
 def optimise(
     chains: Chains,
     boxes: Boxes,
@@ -353,6 +354,7 @@ def _omega_gradient(chains: Chains, objective: _Objective, w: Array, h: Array) -
     return np.asarray(w * (margins - np.einsum("bi,bi->b", w, margins)[:, None]))
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def certify(chains: Chains, boxes: Boxes, rows: Rows) -> NDArray[np.bool_]:
     """Which rows, shape (B,), surely have a negative bound: see `exact_values`."""
     return exact_values(chains, boxes, rows) < 0

@@ -55,6 +55,8 @@ def solve_leaf(frame: Frame, row: Rows) -> tuple[Array | None, Rows | None]:
     program = linprog(np.append(np.zeros(n), -1.0), rows, limits, bounds=ends, method="highs")
     if program.status == 2:  # no input on these sides: whatever the margins, multiples of z prove it
         program = _farthest(rows[k:], limits[k:], ends)
+        if program.status != 0:
+            return None, None
         duals = np.concatenate([np.full(k, 1e-9), 1e9 * -program.ineqlin.marginals])
         return None, _with_duals(row, duals, free, active, k)
     if program.status != 0:

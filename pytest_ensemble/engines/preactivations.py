@@ -28,6 +28,7 @@ def first_layer_bounds(chains: Chains, boxes: Boxes) -> tuple[Float, Float]:
     return boxes.at_center - reach, boxes.at_center + reach
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def hidden_bounds(
     network: Network, boxes: Boxes, *, refine: bool = False, slab: int = 4096
 ) -> tuple[Float, Float]:

@@ -89,6 +89,7 @@ def solve_board(board: Board, clock: Clock, proofs: Proofs | None = None) -> Ite
 
 
 def _stages(board: Board, clock: Clock, proofs: Proofs | None) -> Iterator[str]:
+    board.give_up_overflow()
     _bound_singles(board, proofs)
     yield "bounds"
     starts = _attack_singles(board)

@@ -28,9 +28,11 @@ __all__ = ["bound_deeper", "tighten"]
 
 NEURONS = 10  # of a layer that are tightened in a row: those whose relaxations cost most
 _LAMBDAS = 2
+_HUGE = 1e30  # multipliers at most: float32 must hold them
 _NUMBERS = 1 << 18  # at a time: arrays of shape (rows, neurons, inputs) should stay in the cache
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a bound that overflows is none
 def tighten(frame: Frame, rows: Rows, *, neurons: int = NEURONS) -> NDArray[np.bool_]:
     """Narrow `rows.lower` and `rows.upper` in place.
 
@@ -49,6 +51,7 @@ def tighten(frame: Frame, rows: Rows, *, neurons: int = NEURONS) -> NDArray[np.b
     return np.asarray((rows.lower > rows.upper).any(axis=1))
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def bound_deeper(frame: Frame, rows: Rows) -> NDArray[np.bool_]:
     """The same without the half-space, for all neurons of deeper layers: what branching below them leaves.
 
@@ -125,7 +128,7 @@ def _slab(
     best = np.concatenate([rows.upper[row, neurons], -rows.lower[row, neurons]], axis=1).astype(np.float64)
     reach = np.abs(bound.slope).sum(axis=2, dtype=np.float64)
     if part is not None:  # what branching has fixed below may be enough
-        np.minimum(best, bound.level + unit * bound.rounding + (1 + unit) * reach, out=best)
+        np.fmin(best, bound.level + unit * bound.rounding + (1 + unit) * reach, out=best)
     if cut is not None:
         _minimise(cut, place, bound, reach, unit, best)
     upper, lower = best[:, :count], -best[:, count:]
@@ -137,7 +140,7 @@ def _minimise(cut: _Cut, place: Index, bound: _Affine, reach: Float, unit: float
     """Over lambda, in place: `best`, (R, 2C), and `reach`, what slopes can add over the box."""
     slope, size = cut.slope[place], np.abs(cut.slope[place]).sum(axis=1, dtype=np.float64)
     middle, level = bound.level + unit * bound.rounding, cut.level[place] + unit * cut.rounding[place]
-    multiplier = reach / np.maximum(size, 1e-30)[:, None]
+    multiplier = np.minimum(reach / np.maximum(size, 1e-30)[:, None], _HUGE)
     least, most = np.zeros_like(multiplier), np.full_like(multiplier, np.inf)
     ones = np.ones(slope.shape[1], np.float32)
     for attempt in range(_LAMBDAS):
@@ -149,14 +152,13 @@ def _minimise(cut: _Cut, place: Index, bound: _Affine, reach: Float, unit: float
         np.abs(joined, out=joined)
         value = middle + (1 + unit) * (joined @ ones)
         value += multiplier * level[:, None]
-        np.minimum(best, value, out=best)
+        np.fmin(best, value, out=best)
         if attempt < _LAMBDAS - 1:
             least = np.where(descent < 0, multiplier, least)
             most = np.where(descent >= 0, multiplier, most)
             between = np.sqrt(np.maximum(least, 1e-9) * np.where(np.isinf(most), 1, most))
-            multiplier = np.where(
-                np.isinf(most), 3 * multiplier, np.where(least == 0, multiplier / 3, between)
-            )
+            smaller = np.where(least == 0, multiplier / 3, between)
+            multiplier = np.where(np.isinf(most), np.minimum(3 * multiplier, _HUGE), smaller)
 
 
 def _up(values: Float) -> NDArray[np.float32]:

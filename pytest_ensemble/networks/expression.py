@@ -99,9 +99,11 @@ class Expression:
         )
 
     def _sums(self) -> bool:
-        """Whether some element has more than one summand: then a product with a matrix may cancel."""
+        """Whether an element has several summands, or several have a variable: a product may cancel them."""
         count = (self.largest > 0).astype(np.intp)
         for term in self.terms.values():
+            if (np.bincount(term.indices) > 1).any():
+                return True
             count += np.diff(term.indptr)
         return bool((count > 1).any())
 

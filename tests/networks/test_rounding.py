@@ -69,6 +69,22 @@ def test_what_cancels_between_steps_counts(seed: int) -> None:
     assert (error_of(model, x) <= output_rounding(model.network, low, high)).all()
 
 
+@given(SEEDS, st.sampled_from(["the input", "neurons"]))
+def test_what_cancels_between_copies_counts(seed: int, copied: str) -> None:
+    """100 x - 99 x is x; the lowered layer shows one weight for both copies of a variable."""
+    rng = np.random.default_rng(seed)
+    graph = Graph(("n", 2))
+    value = (
+        graph.x if copied == "the input" else graph("Relu", graph("Gemm", graph.x, rng.normal(size=(2, 2))))
+    )
+    weight = 30 * rng.normal(size=(2, 2))
+    twice = graph("Concat", value, value, axis=1)
+    model = graph.model(graph("MatMul", twice, np.concatenate([weight, np.eye(2) - weight])))
+    x = rng.normal(size=(32, 2)).astype(np.float32)
+    exact = x.astype(np.float64)
+    assert (error_of(model, x) <= output_rounding(model.network, exact, exact)).all()
+
+
 @settings(max_examples=30)
 @given(st.integers(2, 600), SEEDS)
 def test_no_order_of_summation_leaves_the_bounds(terms: int, seed: int) -> None:
