@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_ensemble.engines import make_engine
-from pytest_ensemble.engines.base import Budget
+from pytest_ensemble.engines.base import Budget, Engine
 from pytest_ensemble.queries.answer import Answer, Outcome
 from pytest_ensemble.queries.ball import Ball
 from pytest_ensemble.queries.query import Query
@@ -31,12 +32,16 @@ def near_a_tie(rng: np.random.Generator) -> Query:
     return Query(models, query.ball, query.label)
 
 
+@lru_cache(maxsize=len(NAMES))
+def engine_of(name: str) -> Engine:
+    """Kept: solver processes take a second to start, and end with this one."""
+    return make_engine(name)
+
+
 def answers(query: Query) -> dict[str, Answer]:
     found = {}
     for name in NAMES:
-        engine = make_engine(name)
-        ((_, found[name]),) = engine.solve([query], Budget(600.0))
-        engine.close()
+        ((_, found[name]),) = engine_of(name).solve([query], Budget(600.0))
     return found
 
 
