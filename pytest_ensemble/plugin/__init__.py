@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from pytest_ensemble.plugin.fixtures import (
     ensemble_members,
     ensemble_pool,
 )
-from pytest_ensemble.plugin.keys import CHECKED, FAILURE, MARKS, NODES, STATE, state_of
+from pytest_ensemble.plugin.keys import CHECKED, FAILURE, GATE_FILE, MARKS, NODES, STATE, state_of
 from pytest_ensemble.plugin.manual import MARKERS
 from pytest_ensemble.plugin.options import SETTINGS, add_options
 
@@ -45,6 +46,20 @@ def pytest_configure(config: pytest.Config) -> None:
         or any(config.getini(setting.ini) for setting in SETTINGS)
     ):
         state_of(config)
+    if STATE in config.stash or (config.rootpath / GATE_FILE).is_file():
+        from pytest_ensemble.plugin.gate_file import add_gate_file
+
+        add_gate_file(config, state_of(config).settings)
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Collect the gate file."""
+    known = file_path.name == GATE_FILE or STATE in parent.config.stash
+    if file_path.suffix != ".toml" or not (known or parent.session.isinitpath(file_path)):
+        return None
+    from pytest_ensemble.plugin.gate_file import collect_gate_file
+
+    return collect_gate_file(file_path, parent)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import warnings
+from collections.abc import Sequence
 
 import pytest
 
@@ -26,12 +27,23 @@ class InconclusiveGateWarning(pytest.PytestWarning):
 class EnsembleGate:
     """The gates of one test: all `ensemble_min_uniqueness` and `ensemble_max_mutual_error` marks of it."""
 
-    def __init__(self, item: pytest.Item, session: Session, ensemble: EnsembleUnderTest) -> None:
-        """Use the fixture `ensemble_gate` instead."""
+    def __init__(
+        self,
+        item: pytest.Item,
+        session: Session,
+        ensemble: EnsembleUnderTest,
+        together: Sequence[Gate] = (),
+    ) -> None:
+        """Use the fixture `ensemble_gate` instead.
+
+        Args:
+            together: gates of this ensemble, these among them, that other tests will ask for.
+        """
         self._item = item
         self._session = session
         self._ensemble = ensemble
         self._gates = item.stash[MARKS].gates
+        self._together = together or self._gates
 
     def check(self) -> None:
         """Solve what the gates need, and fail the test if one of them does not hold.
@@ -43,7 +55,7 @@ class EnsembleGate:
         __tracebackhide__ = True
         self._item.stash[CHECKED] = True
         with plain_failures():
-            self._ensemble.solve(self._gates)
+            self._ensemble.solve(self._together)
             for gate in self._gates:
                 self._suggest(gate)
             results = [self._check(gate) for gate in self._gates]

@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from pytest_ensemble.plugin.markers import Marks
     from pytest_ensemble.plugin.state import State
 
-__all__ = ["CHECKED", "FAILURE", "MARKS", "NODES", "STATE", "state_of"]
+__all__ = ["CHECKED", "FAILURE", "GATE_FILE", "MARKS", "NODES", "STATE", "state_of"]
+
+GATE_FILE = "ensemble.toml"  # in the rootdir, if there is one
 
 STATE: pytest.StashKey[State] = pytest.StashKey()
 MARKS: pytest.StashKey[Marks] = pytest.StashKey()

@@ -211,6 +211,12 @@ SETTINGS = (
         check=_check_data,
     ),
     Setting(
+        "gates",
+        "Gate file to run, too (default: ensemble.toml in the rootdir, if there is one).",
+        _path,
+        metavar="FILE",
+    ),
+    Setting(
         "engine",
         "Who answers the queries: "
         + "; ".join(f"{name}: {what}" for name, what in ENGINES.items())

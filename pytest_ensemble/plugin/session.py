@@ -7,7 +7,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +23,8 @@ from pytest_ensemble.analysis.points import Data, Points, agreement_points, load
 from pytest_ensemble.errors import DataError, EnsembleError, ModelError
 from pytest_ensemble.networks.model import Model
 from pytest_ensemble.networks.pool import Pool
+from pytest_ensemble.networks.preprocessing import prepared_pool
+from pytest_ensemble.networks.steps import Steps
 from pytest_ensemble.plugin.cache import store_of
 from pytest_ensemble.plugin.keys import state_of
 from pytest_ensemble.plugin.markers import EnsembleMark
@@ -134,6 +136,11 @@ class Session:
         if isinstance(value, Iterable):
             return self._keep(value, lambda: Pool(self._read_model(part) for part in value))
         raise self._not_a_pool(value)
+
+    def prepared(self, pool: Pool, steps: Mapping[str, Steps]) -> Pool:
+        """The pool with a pipeline's steps before its models, by name ("" for all others)."""
+        key = ("prepared", self._digest_pool(pool), tuple(sorted(steps.items(), key=lambda item: item[0])))
+        return self._once(key, lambda: prepared_pool(pool, steps))
 
     def _read_model(self, value: Any) -> Model:
         if isinstance(value, Model):

@@ -29,6 +29,7 @@ class Settings:
 
     pool: str | None
     data: Path | None
+    gates: Path | None
     engine: str
     timeout: float | None
     budget: float | None

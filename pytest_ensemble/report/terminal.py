@@ -279,8 +279,11 @@ def queries_line(queries: Queries) -> str:
 
 
 def _title(test: str) -> str:
-    """What a test file is about: "release" for tests/test_release.py."""
-    stem = PurePosixPath(test.partition("::")[0]).stem
+    """What a test is about: "release" for tests/test_release.py::test_it and ensemble.toml::release[...]."""
+    path, _, name = test.partition("::")
+    if path.endswith(".toml"):
+        return name.partition("[")[0]
+    stem = PurePosixPath(path).stem
     return stem.removeprefix("test_").removesuffix("_test") or stem
 
 

@@ -39,6 +39,7 @@ class Repo:
             "REPORT",
             "AUDIT",
             "FAIL_FAST",
+            "GATES",
         ):
             monkeypatch.delenv(f"PYTEST_ENSEMBLE_{name}", raising=False)
 
