@@ -43,7 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if (
         any(value is not None for name, value in vars(config.option).items() if name.startswith("ensemble_"))
         or any(name.startswith("PYTEST_ENSEMBLE_") for name in os.environ)
-        or any(config.getini(setting.ini) for setting in SETTINGS)
+        or any(config.getini(setting.ini) for setting in SETTINGS if not setting.option_only)
     ):
         state_of(config)
     if STATE in config.stash or (config.rootpath / GATE_FILE).is_file():
@@ -166,6 +166,14 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         shutil.rmtree(state.lent, ignore_errors=True)
     if exitstatus == pytest.ExitCode.OK and state.document().audit.contradictions:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if state.settings.baseline is not None and finished and not config.option.collectonly:
+        from pytest_ensemble.plugin.baseline import keep_baseline
+
+        try:
+            state.baseline_written = keep_baseline(state.settings, state.document().baseline)
+        except (OSError, pytest.UsageError) as problem:
+            state.failed_reports.append(f"{state.settings.baseline} could not be written: {problem}")
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
     if state.settings.report and not config.option.collectonly:
         from pytest_ensemble.report.write import write
 

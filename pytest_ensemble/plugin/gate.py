@@ -10,12 +10,14 @@ from collections.abc import Sequence
 import pytest
 
 from pytest_ensemble.analysis.analysis import UNASKED
+from pytest_ensemble.analysis.baseline import Move, Place, with_worst
 from pytest_ensemble.analysis.gates import Gate, Verdict, judge
-from pytest_ensemble.plugin.keys import CHECKED, FAILURE, MARKS
+from pytest_ensemble.plugin.keys import CHECKED, FAILURE, MARKS, state_of
 from pytest_ensemble.plugin.session import Session, plain_failures
 from pytest_ensemble.plugin.under_test import EnsembleUnderTest
 from pytest_ensemble.report.document import Document, GateResult
-from pytest_ensemble.report.terminal import failure, worst_pair
+from pytest_ensemble.report.ratchet import Comparison, lost_lines
+from pytest_ensemble.report.terminal import failure, title_of, worst_pair
 
 __all__ = ["EnsembleGate", "InconclusiveGateWarning"]
 
@@ -59,12 +61,21 @@ class EnsembleGate:
             for gate in self._gates:
                 self._suggest(gate)
             results = [self._check(gate) for gate in self._gates]
+            lost = self._compare()
         open_ones = [result for result in results if result.verdict is not Verdict.PASS]
-        if not open_ones:
+        if not open_ones and not lost:
             return
         suggested = self._session.settings.suggest != "never"
-        message = failure(Document.of(self._session.entries), open_ones, self._rerun(), suggested=suggested)
+        parts = []
+        if open_ones:
+            found = Document.of(self._session.entries)
+            parts.append(failure(found, open_ones, self._rerun(), suggested=suggested))
+        if lost:
+            parts.append("\n".join(lost_lines(lost, title_of(self._item.nodeid))))
+            parts[-1] += "" if open_ones else f"\n  rerun            {self._rerun()}"
+        message = "\n\n".join(parts)
         failing = any(result.verdict is Verdict.FAIL for result in open_ones)
+        failing |= any(one.move == Move.WORSE for one in lost)
         if failing or self._session.settings.inconclusive == "fail":
             self._item.stash[FAILURE] = message
             pytest.fail(message, pytrace=False)
@@ -103,6 +114,22 @@ class EnsembleGate:
             assert pair is not None
             self._ensemble.show(pair, gate.epsilon)
         return result
+
+    def _compare(self) -> list[Comparison]:
+        """Put the scores beside the baseline, if there is one; what is worse, or may be, and not accepted."""
+        baseline = state_of(self._item.config).baseline
+        if baseline is None:
+            return []
+        found = [
+            Comparison.of(
+                baseline.compare(Place(self._item.nodeid, gate.metric, gate.epsilon, subject), score),
+                self._session.settings.baseline_accept,
+            )
+            for gate in {(gate.metric, gate.epsilon): gate for gate in self._gates}.values()
+            for subject, score in with_worst(gate.metric, self._ensemble.scores(gate)).items()
+        ]
+        self._session.entries.extend(found)
+        return [one for one in found if one.move in (Move.WORSE, Move.OPEN) and one.reason is None]
 
     def _rerun(self) -> str:
         """The command that runs this test again from where pytest was called."""

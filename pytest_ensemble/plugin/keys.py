@@ -28,8 +28,10 @@ def state_of(config: pytest.Config) -> State:
         pytest.UsageError: a bad setting.
     """
     if STATE not in config.stash:
+        from pytest_ensemble.plugin.baseline import read_baseline
         from pytest_ensemble.plugin.settings import read_settings
         from pytest_ensemble.plugin.state import State
 
-        config.stash[STATE] = State(read_settings(config))
+        settings = read_settings(config)
+        config.stash[STATE] = State(settings, read_baseline(settings))
     return config.stash[STATE]

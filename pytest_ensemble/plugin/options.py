@@ -39,6 +39,7 @@ class Setting(NamedTuple):
             like PATH.
         ini_only: not an option: a default for markers, or a matter of the machine.
         flag: the option takes no value and means "true".
+        option_only: for a single run; neither in the environment nor in the ini.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Setting(NamedTuple):
     several: bool = False
     ini_only: bool = False
     flag: bool = False
+    option_only: bool = False
 
     @property
     def option(self) -> str:
@@ -131,6 +133,12 @@ def _flag(text: str, folder: Path) -> bool:
     if text.lower() in ("false", "no", "off", "0"):
         return False
     raise ValueError("is neither yes nor no. Valid: true, false.")
+
+
+def _reason(text: str, folder: Path) -> str:
+    if not text.strip():
+        raise ValueError("is no reason. Valid: a text that says why worse scores are fine.")
+    return text.strip()
 
 
 def _report(text: str, folder: Path) -> Path:
@@ -314,6 +322,28 @@ SETTINGS = (
         metavar="N",
     ),
     Setting(
+        "baseline",
+        "Ratchet: fail if a score of a gate is worse than the one that this file keeps; see "
+        "--ensemble-baseline-update.",
+        _path,
+        metavar="FILE",
+    ),
+    Setting(
+        "baseline_update",
+        "Keep better scores, and those of new gates, in the baseline.",
+        _flag,
+        False,
+        flag=True,
+        option_only=True,
+    ),
+    Setting(
+        "baseline_accept",
+        "Keep worse scores in the baseline, too, and with them this reason and the date.",
+        _reason,
+        metavar="REASON",
+        option_only=True,
+    ),
+    Setting(
         "points", "Agreement points of ensembles that don't say (default: 200).", _points, 200, ini_only=True
     ),
     Setting("bounds", "Bounds of ensembles that don't say: 'low, high', or 'none'.", _bounds, ini_only=True),
@@ -328,7 +358,9 @@ def add_options(parser: pytest.Parser) -> None:
     """Declare all settings to pytest."""
     group = parser.getgroup("ensemble", "ensemble gates")
     for setting in SETTINGS:
-        where = "" if setting.ini_only else f" Also {setting.variable} and {setting.ini} in the ini."
+        where = f" Also {setting.variable} and {setting.ini} in the ini."
+        if setting.ini_only or setting.option_only:
+            where = ""
         if not setting.ini_only:
             how: dict[str, Any] = {"action": "store", "metavar": setting.metavar}
             if setting.several:
@@ -343,4 +375,5 @@ def add_options(parser: pytest.Parser) -> None:
                 **how,
             )
         kind: Literal["args", "string"] = "args" if setting.several or setting.name in WORDS else "string"
-        parser.addini(setting.ini, setting.help, type=kind, default=None)
+        if not setting.option_only:
+            parser.addini(setting.ini, setting.help, type=kind, default=None)

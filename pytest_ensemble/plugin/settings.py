@@ -15,7 +15,7 @@ from pytest_ensemble.plugin.options import SETTINGS, WORDS, Setting
 __all__ = ["Settings", "read_settings"]
 
 # What a test must be run with again to give the same verdict.
-_VERDICT = {"pool", "data", "engine", "timeout", "budget", "inconclusive"}
+_VERDICT = {"pool", "data", "engine", "timeout", "budget", "inconclusive", "baseline"}
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,9 @@ class Settings:
     cache: Literal["rw", "ro", "off"]
     cache_dir: Path | None
     audit: int
+    baseline: Path | None
+    baseline_update: bool
+    baseline_accept: str | None
     points: int | Literal["all"]
     bounds: tuple[float, float] | None
     epsilon: tuple[float, ...] | None
@@ -79,10 +82,12 @@ def _given(setting: Setting, config: pytest.Config) -> tuple[Sequence[str], str,
         option = config.getoption(setting.ini)
         if option is not None:
             return (option if setting.several else [option]), setting.option, here, True
-        variable = os.environ.get(setting.variable, "").strip()
+        variable = "" if setting.option_only else os.environ.get(setting.variable, "").strip()
         if variable:
             texts = variable.split(os.pathsep) if setting.several else [variable]
             return texts, f"environment variable {setting.variable}", here, True
+    if setting.option_only:
+        return [], "", here, True
     value = config.getini(setting.ini)
     home, file = config.rootpath, "ini"
     if config.inipath is not None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_ensemble.analysis.baseline import Baseline
 from pytest_ensemble.analysis.gates import Verdict
 from pytest_ensemble.plugin.keys import MARKS
 from pytest_ensemble.plugin.settings import Settings
@@ -37,10 +38,13 @@ class State:
         lost: workers that ended without saying what they found.
         session: what tests share; None until one uses the plugin.
         lent: a folder that workers share for this run.
+        baseline: scores that were reached, before this run.
+        baseline_written: whether this run changed them.
         failed_reports: why reports could not be written.
     """
 
     settings: Settings
+    baseline: Baseline | None = None
     entries: list[Entry] = field(default_factory=list)
     declared: list[GateResult] = field(default_factory=list)
     workers: dict[str, Document] = field(default_factory=dict)
@@ -48,6 +52,7 @@ class State:
     session: Session | None = None
     lent: Path | None = None
     failed_reports: list[str] = field(default_factory=list)
+    baseline_written: bool = False
 
     def document(self) -> Document:
         """All that is known, workers included. Gates that nothing is known of are inconclusive."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pytest_ensemble.analysis.gates import Verdict
 from pytest_ensemble.plugin.state import State
 from pytest_ensemble.report.audit import audit_line, contradiction_lines
+from pytest_ensemble.report.ratchet import counts_line
 from pytest_ensemble.report.terminal import gate_line, queries_line, swap_lines
 
 __all__ = ["audit_lines", "summary_lines"]
@@ -41,6 +42,10 @@ def summary_lines(state: State, exitstatus: int, *, quiet: bool) -> Iterator[tup
         yield from ((note, {"yellow": True}) for note in found.notes)
     if found.audit.contradictions or (found.audit.asked and not quiet):
         yield audit_line(found.audit), {"red": True} if found.audit.contradictions else {}
+    if state.settings.baseline is not None and used and not quiet:
+        update = state.settings.baseline_update
+        where = str(state.settings.baseline)
+        yield counts_line(found.baseline, where, written=state.baseline_written, better=update), {}
     if not used and exitstatus in (0, 1, 5) and state.settings.sources.get("pool") == "--ensemble-pool":
         yield (
             "--ensemble-pool is given, but no selected test declares a gate. Mark one with "

@@ -95,9 +95,9 @@ class EnsembleUnderTest:
     def solve(self, gates: Sequence[Gate]) -> None:
         """Answer all queries of the gates in one go, so that the engine can share work.
 
-        With --ensemble-fail-fast only until their verdicts are certain.
+        With --ensemble-fail-fast only until their verdicts are certain; a baseline needs the whole scores.
         """
-        fast = self._session.settings.fail_fast
+        fast = self._session.settings.fail_fast and self._session.settings.baseline is None
         with self._session.solving(self._analysis):
             self._analysis.solve(
                 self.members,

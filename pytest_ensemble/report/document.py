@@ -32,6 +32,9 @@ be read as they are. Scores are intervals `low .. high`: the ends differ where q
     examples      [{ensemble, epsilon, pair, point, row, label, says, distance}]  inputs on which both of a
                   failing gate's worst pair err; point: number among the agreement points; row: in the data;
                   says: the label that each gives it, as onnxruntime computes it; distance: from the point
+    baseline      [{test, metric, epsilon, subject, move, low, high, before, reason}]  scores beside those
+                  that --ensemble-baseline keeps; subject may be "(worst)"; move: "new", "same", "better",
+                  "worse" or "open"; before: null or [low, high]; reason: why a loss was accepted, or null
     queries       {total, sat, unsat, unknown: {reason: number}, by_engine: {engine: number}, seconds}
                   that were answered, each once; those that earlier runs had answered are of engine "store"
     audit         {asked, agreed, undecided, contradictions}  decided queries that others answered again
@@ -51,6 +54,7 @@ from typing import Any
 from pytest_ensemble.analysis.gates import Metric, Verdict
 from pytest_ensemble.analysis.scores import Interval
 from pytest_ensemble.report.audit import AuditResult
+from pytest_ensemble.report.ratchet import Comparison
 
 __all__ = [
     "SCHEMA",
@@ -201,7 +205,9 @@ class Example:
     distance: float
 
 
-Entry = Ensemble | Member | PointSet | MutualError | Uniqueness | GateResult | Suggestion | Example
+Entry = (
+    Ensemble | Member | PointSet | MutualError | Uniqueness | GateResult | Suggestion | Example | Comparison
+)
 
 
 @dataclass(frozen=True)
@@ -242,6 +248,7 @@ class Document:
     gates: tuple[GateResult, ...] = ()
     suggestions: tuple[Suggestion, ...] = ()
     examples: tuple[Example, ...] = ()
+    baseline: tuple[Comparison, ...] = ()
     queries: Queries = Queries()
     versions: Mapping[str, str] = field(default_factory=dict)
     audit: AuditResult = field(default_factory=AuditResult)
@@ -329,7 +336,7 @@ class Document:
         """
         if value.get("schema") != SCHEMA:
             raise ValueError(f"A report of schema {SCHEMA!r} is needed; this is {value.get('schema')!r}.")
-        entries = [_read(kind, entry) for name, kind in _LISTS.items() for entry in value[name]]
+        entries = [_read(kind, entry) for name, kind in _LISTS.items() for entry in value.get(name, ())]
         audit = AuditResult.from_json(value["audit"]) if "audit" in value else None
         notes = tuple(value.get("notes", ()))
         return cls.of(entries, _read(Queries, value["queries"]), value["versions"], audit, notes)
@@ -344,6 +351,7 @@ _LISTS: dict[str, type[Entry]] = {
     "gates": GateResult,
     "suggestions": Suggestion,
     "examples": Example,
+    "baseline": Comparison,
 }
 # What makes two entries the same one.
 _IDENTITY: dict[type[Entry], tuple[str, ...]] = {
@@ -355,6 +363,7 @@ _IDENTITY: dict[type[Entry], tuple[str, ...]] = {
     GateResult: ("test", "metric", "epsilon", "threshold"),
     Suggestion: ("ensemble", "epsilon", "out", "into"),
     Example: ("ensemble", "epsilon", "pair"),
+    Comparison: ("test", "metric", "epsilon", "subject"),
 }
 _AS_JSON = {"into": "in"}  # a keyword of Python
 

@@ -15,7 +15,7 @@ from pytest_ensemble.analysis.scores import Interval
 from pytest_ensemble.errors import printable
 from pytest_ensemble.report.document import STORED, Document, GateResult, MutualError, Queries
 
-__all__ = ["failure", "gate_line", "queries_line", "severity", "swap_lines", "worst_pair"]
+__all__ = ["failure", "gate_line", "queries_line", "severity", "swap_lines", "title_of", "worst_pair"]
 
 WIDTH = 100
 _KEY = 17  # column where values start, within a block
@@ -72,7 +72,7 @@ def _miss(gate: GateResult) -> float:
 def _headline(document: Document, gate: GateResult) -> str:
     """One plain line: it is all that short summaries and annotations show."""
     show = _digits(gate, [gate.score])
-    title, what = _title(gate.test), f"{gate.subject} {_noun(gate)} {show(gate.score)}"
+    title, what = title_of(gate.test), f"{gate.subject} {_noun(gate)} {show(gate.score)}"
     if gate.verdict is Verdict.INCONCLUSIVE:
         total = sum(entry.unknown for entry in document.pairs(gate).values())
         reasons = _counts(gate.undecided) or "reasons unknown"
@@ -278,7 +278,7 @@ def queries_line(queries: Queries) -> str:
 # --- words ----------------------------------------------------------------------------------------
 
 
-def _title(test: str) -> str:
+def title_of(test: str) -> str:
     """What a test is about: "release" for tests/test_release.py::test_it and ensemble.toml::release[...]."""
     path, _, name = test.partition("::")
     if path.endswith(".toml"):

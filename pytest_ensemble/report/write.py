@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # every suite imports this, for the names of formats
     from pytest_ensemble.report.document import Document
 
-__all__ = ["FORMATS", "write"]
+__all__ = ["FORMATS", "replace_file", "write"]
 
 
 def as_json(document: Document) -> str:
@@ -35,12 +35,20 @@ FORMATS: dict[str, Callable[[Document], str]] = {".json": as_json}
 
 
 def write(document: Document, path: Path) -> None:
-    """Write a document in the format of the path's suffix; readers see the old file or the new one whole.
+    """Write a document in the format of the path's suffix.
 
     Raises:
         OSError: the file can't be written.
     """
-    text = FORMATS[path.suffix.lower()](document)
+    replace_file(path, FORMATS[path.suffix.lower()](document))
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a text file; readers see the old one or the new one whole.
+
+    Raises:
+        OSError: it can't be written.
+    """
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         # names of files may hold bytes that are no text: JSON has the same escapes for them

@@ -40,6 +40,7 @@ class Repo:
             "AUDIT",
             "FAIL_FAST",
             "GATES",
+            "BASELINE",
         ):
             monkeypatch.delenv(f"PYTEST_ENSEMBLE_{name}", raising=False)
 
