@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pytest_ensemble.analysis.gates import Gate, Metric
+from pytest_ensemble.analysis.gates import Gate
 from pytest_ensemble.errors import EnsembleError, did_you_mean
 from pytest_ensemble.gatefile import positions
 from pytest_ensemble.gatefile.keys import ENSEMBLE, NAME, PREPROCESSING, THRESHOLDS, Key, KeyProblem
@@ -175,7 +175,7 @@ class _Reader:
             for epsilon in epsilons:
                 if not isinstance(score, dict) or epsilon in score:
                     threshold = score[epsilon] if isinstance(score, dict) else score
-                    gates.append(_gate(metric, threshold, epsilon, values.get("confidence")))
+                    gates.append(Gate(metric, threshold, epsilon, values.get("confidence")))
         return epsilons, tuple(gates)
 
     def _preprocessing(self, path: positions.Path, table: dict[str, Any] | None) -> dict[str, Steps]:
@@ -203,10 +203,6 @@ class _Reader:
             path = path[:-1]
         line = f", line {self.lines[path]}" if path else ""
         return GateFileError(f"{self.path.name}{line}: {message}")
-
-
-def _gate(metric: Metric, threshold: float, epsilon: float, confidence: float | None) -> Gate:
-    return Gate(metric, threshold, epsilon)
 
 
 def _dotted(path: positions.Path) -> str:

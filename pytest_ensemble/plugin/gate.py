@@ -85,14 +85,14 @@ class EnsembleGate:
         """Look for better members, if that is wanted; before verdicts are written down: scores may profit."""
         wanted = self._session.settings.suggest
         if wanted == "failing":
-            failing = judge(gate, self._ensemble.scores(gate)).verdict is Verdict.FAIL
+            failing = judge(gate, self._ensemble.scores(gate), self._ensemble.sample).verdict is Verdict.FAIL
             if not failing or UNASKED in self._ensemble.undecided(gate.epsilon):
                 return
         if wanted != "never":
             self._ensemble.suggest(epsilon=gate.epsilon)
 
     def _check(self, gate: Gate) -> GateResult:
-        ruling = judge(gate, self._ensemble.scores(gate))
+        ruling = judge(gate, self._ensemble.scores(gate), self._ensemble.sample)
         undecided = self._ensemble.undecided(gate.epsilon)
         self._ensemble.record(gate.epsilon)
         result = GateResult(
@@ -107,6 +107,8 @@ class EnsembleGate:
             ruling.score.high,
             undecided,
             UNASKED in undecided,
+            gate.confidence,
+            None if gate.confidence is None else gate.bound(ruling.score, self._ensemble.sample),
         )
         self._session.entries.append(result)
         if ruling.verdict is not Verdict.PASS:

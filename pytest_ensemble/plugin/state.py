@@ -77,8 +77,8 @@ class State:
         return Document.of([*others, *gates.values()], queries, versions(), audit, unique)
 
 
-def _identity(gate: GateResult) -> tuple[str, str, float, float]:
-    return gate.test, gate.metric, gate.epsilon, gate.threshold
+def _identity(gate: GateResult) -> tuple[str, str, float, float, float | None]:
+    return gate.test, gate.metric, gate.epsilon, gate.threshold, gate.confidence
 
 
 def declared_gates(items: Iterable[pytest.Item]) -> list[GateResult]:
@@ -94,6 +94,7 @@ def declared_gates(items: Iterable[pytest.Item]) -> list[GateResult]:
             None,
             0.0,
             1.0,
+            confidence=gate.confidence,
         )
         for item in items
         if (marks := item.stash.get(MARKS, None)) is not None

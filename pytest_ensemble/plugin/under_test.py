@@ -12,6 +12,7 @@ from pytest_ensemble.analysis.gates import Gate, certain, scores_of
 from pytest_ensemble.analysis.points import Points
 from pytest_ensemble.analysis.scores import Interval, Pair, Tally, pairs_of, uniqueness
 from pytest_ensemble.analysis.selection import Swap
+from pytest_ensemble.analysis.statistics import Sample
 from pytest_ensemble.errors import QueryError
 from pytest_ensemble.plugin.session import Session, Subject, digest, plain_bounds
 from pytest_ensemble.queries.answer import Answer, Outcome
@@ -50,6 +51,11 @@ class EnsembleUnderTest:
         self._entries = session.entries
         self._tallied: dict[float, dict[Pair, Tally]] = {}  # as they are in the report
         self._describe(subject, test)
+
+    @property
+    def sample(self) -> Sample:
+        """How much stands behind the scores."""
+        return Sample(len(self.points), len(self.members) - 1)
 
     @property
     def points(self) -> Points:
@@ -102,7 +108,7 @@ class EnsembleUnderTest:
             self._analysis.solve(
                 self.members,
                 sorted({gate.epsilon for gate in gates}),
-                (lambda: certain(gates, self.scores)) if fast else None,
+                (lambda: certain(gates, self.scores, self.sample)) if fast else None,
             )
 
     def scores(self, gate: Gate) -> dict[str, Interval]:

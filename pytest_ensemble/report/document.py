@@ -19,12 +19,13 @@ be read as they are. Scores are intervals `low .. high`: the ends differ where q
                   points; unasked: those of the unknown that no engine was asked about (--ensemble-fail-fast)
     uniqueness    [{ensemble, epsilon, member, low, high, unasked}]  unasked: queries of its pairs
     gates         [{ensemble, test, metric, epsilon, threshold, verdict, subject, low, high, undecided,
-                  partial}]
+                  partial, confidence, bound}]
                   metric: "min_uniqueness" or "max_mutual_error"; verdict: "pass", "fail" or
                   "inconclusive"; subject: the worst member "a" or pair "a~b" with its score; undecided:
                   number of undecided queries by reason, "not asked" among them; partial: true if the
                   verdict was certain before all was asked (--ensemble-fail-fast): low .. high is wider than
-                  it would be, the verdict is the same. The lists may know more, from other tests. A gate
+                  it would be, the verdict is the same. confidence, bound: null, or what the gate asks for and
+                  where the worst end is with it. The lists may know more, from other tests. A gate
                   that was declared and never checked (test skipped, or its process crashed) is inconclusive
                   between 0 and 1, its subject and ensemble are null.
     suggestions   [{ensemble, epsilon, out, in, uniqueness_before, uniqueness_after, accuracy_before,
@@ -32,9 +33,8 @@ be read as they are. Scores are intervals `low .. high`: the ends differ where q
     examples      [{ensemble, epsilon, pair, point, row, label, says, distance}]  inputs on which both of a
                   failing gate's worst pair err; point: number among the agreement points; row: in the data;
                   says: the label that each gives it, as onnxruntime computes it; distance: from the point
-    baseline      [{test, metric, epsilon, subject, move, low, high, before, reason}]  scores beside those
-                  that --ensemble-baseline keeps; subject may be "(worst)"; move: "new", "same", "better",
-                  "worse" or "open"; before: null or [low, high]; reason: why a loss was accepted, or null
+    baseline      [{test, metric, epsilon, subject, move, low, high, before, reason}]  see
+                  report/ratchet.py; before: null or [low, high]; reason: why a loss was accepted, or null
     queries       {total, sat, unsat, unknown: {reason: number}, by_engine: {engine: number}, seconds}
                   that were answered, each once; those that earlier runs had answered are of engine "store"
     audit         {asked, agreed, undecided, contradictions}  decided queries that others answered again
@@ -170,6 +170,8 @@ class GateResult:
     high: float
     undecided: Mapping[str, int] = field(default_factory=dict)
     partial: bool = False
+    confidence: float | None = None
+    bound: float | None = None
 
     @property
     def score(self) -> Interval:
@@ -360,7 +362,7 @@ _IDENTITY: dict[type[Entry], tuple[str, ...]] = {
     PointSet: ("ensemble",),
     MutualError: ("ensemble", "epsilon", "pair"),
     Uniqueness: ("ensemble", "epsilon", "member"),
-    GateResult: ("test", "metric", "epsilon", "threshold"),
+    GateResult: ("test", "metric", "epsilon", "threshold", "confidence"),
     Suggestion: ("ensemble", "epsilon", "out", "into"),
     Example: ("ensemble", "epsilon", "pair"),
     Comparison: ("test", "metric", "epsilon", "subject"),
@@ -383,7 +385,7 @@ def _read(kind: type[Any], value: Mapping[str, Any]) -> Any:
     """An instance of the dataclass; unknown fields are left out, and those that came later may be missing."""
     given: dict[str, Any] = {}
     for name in (part.name for part in dataclasses.fields(kind)):
-        if name in ("unasked", "partial") and name not in value:
+        if name in ("unasked", "partial", "confidence", "bound") and name not in value:
             continue
         part = value[_AS_JSON.get(name, name)]
         if name == "verdict":

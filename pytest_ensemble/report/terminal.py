@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 
 from pytest_ensemble.analysis.gates import Gate, Verdict
 from pytest_ensemble.analysis.scores import Interval
+from pytest_ensemble.analysis.statistics import Sample, points_needed
 from pytest_ensemble.errors import printable
 from pytest_ensemble.report.document import STORED, Document, GateResult, MutualError, Queries
 
@@ -77,6 +78,11 @@ def _headline(document: Document, gate: GateResult) -> str:
         total = sum(entry.unknown for entry in document.pairs(gate).values())
         reasons = _counts(gate.undecided) or "reasons unknown"
         need = show(gate.threshold)
+        if gate.confidence is not None:
+            return (
+                f"{title}: inconclusive: {what}, {_assured(gate, show)}, needs {_relation(gate)} {need} at "
+                f"epsilon {gate.epsilon:g} ({_sample(document, gate).points} points, {total} undecided)"
+            )
         return (
             f"{title}: inconclusive: {what}, needs {_relation(gate)} {need} at epsilon {gate.epsilon:g} "
             f"({total} undecided: {reasons})"
@@ -112,6 +118,8 @@ def _block(document: Document, gate: GateResult) -> Iterator[str]:
             text = f"point {example.point}, label {example.label}: {says}; replayed in onnxruntime"
             yield _line("example", text)
     if gate.verdict is Verdict.INCONCLUSIVE:
+        if gate.confidence is not None:
+            yield _line("what to do", f"points: {_more_points(document, gate)}")
         for reason in gate.undecided:
             yield _line("what to do", f"{reason}: {_ADVICE.get(reason, 'try another --ensemble-engine')}")
 
@@ -158,8 +166,9 @@ def _no_swap(document: Document, gate: GateResult) -> str:
 def _table(document: Document, gate: GateResult) -> Iterator[str]:
     """Members in their order, or pairs with the worst first; at most so many rows, passing ones go first."""
     rows = dict(_rows(document, gate))
-    rule = Gate(gate.metric, gate.threshold, gate.epsilon)
-    verdicts = {name: rule.verdict(score) for name, (score, _, _) in rows.items()}
+    rule = Gate(gate.metric, gate.threshold, gate.epsilon, gate.confidence)
+    sample = _sample(document, gate)
+    verdicts = {name: rule.verdict(score, sample) for name, (score, _, _) in rows.items()}
     sign = 1 if gate.metric == "min_uniqueness" else -1
     worst_first = sorted(
         rows,
@@ -173,14 +182,18 @@ def _table(document: Document, gate: GateResult) -> Iterator[str]:
     if gate.metric == "min_uniqueness":
         kept = [name for name in rows if name in kept]
     show = _digits(gate, [rows[name][0] for name in kept])
-    cells = [("member" if sign > 0 else "pair", _noun(gate), "need", "undecided", "verdict")]
+    noun = _noun(gate) + ("" if gate.confidence is None else f" (at {_percent(gate.confidence)})")
+    cells = [("member" if sign > 0 else "pair", noun, "need", "undecided", "verdict")]
     for name in kept:
         score, unknown, total = rows[name]
         remark = verdicts[name].value
         if verdicts[name] is Verdict.FAIL:
             miss = gate.threshold - score.high if sign > 0 else score.low - gate.threshold
             remark = f"FAIL  ({'short' if sign > 0 else 'over'} by {show(miss)})"
-        cells.append((printable(name), show(score), show(gate.threshold), f"{unknown}/{total}", remark))
+        text = show(score)
+        if gate.confidence is not None:
+            text += f" ({_relation(gate)} {show(rule.bound(score, sample))})"
+        cells.append((printable(name), text, show(gate.threshold), f"{unknown}/{total}", remark))
     widths = [max(len(row[k]) for row in cells) for k in range(4)]
     for name, text, need, undecided, remark in cells:
         yield (
@@ -252,8 +265,10 @@ def gate_line(gate: GateResult) -> str:
         show = _digits(gate, [gate.score])
         relation = {Verdict.PASS: _relation(gate), Verdict.FAIL: _opposite(gate)}
         sign = relation.get(gate.verdict, f"needs {_relation(gate)}")
+        plain = gate.confidence is None or gate.verdict is Verdict.FAIL
+        assured = "" if plain else f", {_assured(gate, show)},"
         found = (
-            f"{_noun(gate)} at epsilon {gate.epsilon:g}: {gate.subject} {show(gate.score)} "
+            f"{_noun(gate)} at epsilon {gate.epsilon:g}: {gate.subject} {show(gate.score)}{assured} "
             f"{sign} {show(gate.threshold)}"
         )
     verdict = "FAIL" if gate.verdict is Verdict.FAIL else gate.verdict.value
@@ -285,6 +300,34 @@ def title_of(test: str) -> str:
         return name.partition("[")[0]
     stem = PurePosixPath(path).stem
     return stem.removeprefix("test_").removesuffix("_test") or stem
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.12g} %"
+
+
+def _assured(gate: GateResult, show: _Digits) -> str:
+    """Where the worst end of the score is at the confidence that the gate asks for."""
+    assert gate.bound is not None
+    assert gate.confidence is not None
+    return f"{_relation(gate)} {show(gate.bound)} at {_percent(gate.confidence)} confidence"
+
+
+def _sample(document: Document, gate: GateResult) -> Sample:
+    """How much stands behind the scores of a gate."""
+    pairs, ensemble = document.pairs(gate), document.ensemble(gate)
+    points = max((_total(entry) for entry in pairs.values()), default=0)
+    return Sample(points, 1 if ensemble is None else len(ensemble.members) - 1)
+
+
+def _more_points(document: Document, gate: GateResult) -> str:
+    """How many points would do, if they are like these."""
+    assert gate.confidence is not None
+    unique = gate.metric == "min_uniqueness"
+    allowed, seen = (1 - gate.threshold, 1 - gate.low) if unique else (gate.threshold, gate.high)
+    if not 0 <= seen < allowed < 1:
+        return "more of them do not help while queries are undecided"
+    return f"about {points_needed(allowed, gate.confidence, seen)} are needed if they are like these"
 
 
 def _noun(gate: GateResult) -> str:

@@ -31,6 +31,7 @@ def test_all_fields_of_the_schema(failing):
         "gates",
         "suggestions",
         "examples",
+        "baseline",
         "queries",
         "audit",
         "versions",
