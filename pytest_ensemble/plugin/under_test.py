@@ -16,6 +16,7 @@ from pytest_ensemble.analysis.statistics import Sample
 from pytest_ensemble.errors import QueryError
 from pytest_ensemble.plugin.session import Session, Subject, digest, plain_bounds
 from pytest_ensemble.queries.answer import Answer, Outcome
+from pytest_ensemble.queries.shrink import shrink
 from pytest_ensemble.report import document
 
 __all__ = ["EnsembleUnderTest"]
@@ -126,14 +127,16 @@ class EnsembleUnderTest:
         self._record(float(epsilon), self._known(epsilon))
 
     def show(self, pair: Pair, epsilon: float) -> None:
-        """Put an input on which both err into the report: the one nearest to its point."""
+        """Put an input on which both err into the report: the one nearest to its point, made smaller."""
         brackets = [self._analysis.bracket(pair, point) for point in range(len(self.points))]
         found = [point for point, b in enumerate(brackets) if b.outcome(epsilon) is Outcome.SAT]
         if not found:
             return
         point = min(found, key=lambda k: brackets[k].witnessed)
-        witness = brackets[point].witness
-        assert witness is not None
+        known = brackets[point].witness
+        assert known is not None
+        query = self._analysis.query(pair, point, epsilon)
+        witness = shrink(query, known)
         pool = self._analysis.pool
         self._entries.append(
             document.Example(
@@ -144,7 +147,7 @@ class EnsembleUnderTest:
                 int(self.points.indices[point]),
                 int(self.points.labels[point]),
                 {name: int(pool[name].predict(witness.reshape(1, -1))[0]) for name in pair},
-                brackets[point].witnessed,
+                float(query.ball.distance(witness)[0]),
             )
         )
 

@@ -79,6 +79,8 @@ def test_all_fields_of_the_schema(failing):
             "high": score,
             "undecided": {},
             "partial": False,
+            "confidence": None,
+            "bound": None,
         }
         for epsilon, verdict, subject, score in ((0.01, "pass", "m1", 1.0), (0.1, "fail", "m2", 0.8))
     ]
