@@ -63,7 +63,7 @@ def first_gate_file(pool: str, data: Path, folder: Path, wish: Wish) -> str:
     Raises:
         EnsembleError: models or data that can't be used, or a wish that can't be met.
     """
-    if not re.fullmatch(NAME, wish.name):
+    if not re.fullmatch(NAME, wish.name) or not wish.name.isprintable():
         raise QueryError(f"{wish.name!r} can't name an ensemble: no spaces, brackets, colons or slashes.")
     models, labelled = Pool.load(pool), load_data(data)
     available = len(agreement_points(models, labelled, count="all"))

@@ -103,7 +103,7 @@ class _Reader:
             if name in ENSEMBLE:
                 raise self._error(path, f"the key {name!r} belongs into a table [ensemble.NAME].")
             raise self._error(path, f"ensemble.{name} must be a table; got {table!r}.")
-        if not re.fullmatch(NAME, name):
+        if not re.fullmatch(NAME, name) or not name.isprintable():
             raise self._error(
                 path,
                 f"the ensemble's name {name!r} can't be part of test ids. Valid: no spaces, brackets, colons "

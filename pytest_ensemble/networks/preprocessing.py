@@ -7,6 +7,7 @@ do, answers are keyed by them, and as they are affine the ball in the data's uni
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,11 @@ _OPSET = 7  # since then, arithmetic broadcasts
 _PREFIX = "pytest_ensemble_data"
 
 
-def prepared_pool(pool: Pool, steps: Mapping[str, Steps]) -> Pool:
+def prepared_pool(pool: Pool, steps: Mapping[str, Steps], folder: Path | None = None) -> Pool:
     """The pool with the steps before its models; those under "" are for all that have none of their own.
+
+    Args:
+        folder: where to write the new models, for who wants to read them later (proofs are of them).
 
     Raises:
         ModelError: steps for a model that is not in the pool, or that don't fit its input.
@@ -39,7 +43,14 @@ def prepared_pool(pool: Pool, steps: Mapping[str, Steps]) -> Pool:
     if not steps:
         return pool
     common = steps.get("", Steps())
-    return Pool(prepared(model, steps.get(name, common)) for name, model in pool.items())
+    models = {name: prepared(model, steps.get(name, common)) for name, model in pool.items()}
+    for name, model in models.items() if folder is not None else ():
+        if model is not pool[name]:
+            assert folder is not None
+            folder.mkdir(parents=True, exist_ok=True)
+            model.path = folder / f"{name}-{model.sha256[:12]}.onnx"
+            model.path.write_bytes(model.content)
+    return Pool(models.values())
 
 
 def prepared(model: Model, steps: Steps) -> Model:

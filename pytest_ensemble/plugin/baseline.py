@@ -39,6 +39,8 @@ def read_baseline(settings: Settings) -> Baseline | None:
                 f"{source}: there is no file {path}. Add --ensemble-baseline-update once to make it."
             )
         return Baseline()
+    if not path.is_file():
+        raise pytest.UsageError(f"{source}: {path} can't be read: it is no regular file.")
     return _read(path, f"{source}: {path}")
 
 

@@ -52,6 +52,8 @@ def add_gate_file(config: pytest.Config, settings: Settings) -> None:
 def collect_gate_file(file_path: Path, parent: pytest.Collector) -> GateFile | None:
     """The collector of a gate file; None for all other files."""
     path = _gate_file(parent.config, state_of(parent.config).settings)
+    if not file_path.is_file():  # a pipe may never end
+        return None
     if parent.session.isinitpath(file_path) or (path.is_file() and file_path.samefile(path)):
         file: GateFile = GateFile.from_parent(parent, path=file_path)
         return file

@@ -140,7 +140,8 @@ class Session:
     def prepared(self, pool: Pool, steps: Mapping[str, Steps]) -> Pool:
         """The pool with a pipeline's steps before its models, by name ("" for all others)."""
         key = ("prepared", self._digest_pool(pool), tuple(sorted(steps.items(), key=lambda item: item[0])))
-        return self._once(key, lambda: prepared_pool(pool, steps))
+        proofs = self.settings.certificates
+        return self._once(key, lambda: prepared_pool(pool, steps, proofs and proofs / "models"))
 
     def _read_model(self, value: Any) -> Model:
         if isinstance(value, Model):

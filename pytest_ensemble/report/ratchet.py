@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pytest_ensemble.analysis.baseline import WORST, Change, Move, Place
 from pytest_ensemble.analysis.gates import Metric
 from pytest_ensemble.analysis.scores import Interval
+from pytest_ensemble.errors import printable
 
 __all__ = ["Comparison", "counts_line", "lost_lines"]
 
@@ -65,7 +66,7 @@ class Comparison:
     def noun(self) -> str:
         """Whose score of what."""
         what = "uniqueness" if self.metric == "min_uniqueness" else "mutual error"
-        return f"worst {what}" if self.subject == WORST else f"{self.subject} {what}"
+        return f"worst {what}" if self.subject == WORST else f"{printable(self.subject)} {what}"
 
 
 def lost_lines(lost: Sequence[Comparison], title: str) -> Iterator[str]:

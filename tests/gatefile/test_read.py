@@ -132,6 +132,7 @@ def test_bad_values_are_tested_for_every_key():
         ("[ensemble]\npool = 'x'", ["line 2", "'pool'", "[ensemble.NAME]"]),
         ("[ensemble]\na = 1", ["line 2", "ensemble.a must be a table"]),
         ("[ensemble.'a b']\nmin_uniqueness = 1", ["line 1", "'a b'", "Valid"]),
+        ('[ensemble."a\\u001b"]\nmin_uniqueness = 1', ["line 1", r"'a\x1b'", "Valid"]),
         ("\n[ensemble.a]\nepsilon = 1", ["line 2", "min_uniqueness or max_mutual_error"]),
         ("[ensemble.a]\nmin_uniqueness = 1", ["line 2", "epsilon is missing", "ensemble_epsilon"]),
         (

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from pytest_ensemble.certificates.__main__ import main
 from tests.plugin.conftest import MEMBERS, said, stopped
 
 RELEASE = f"""
@@ -184,6 +185,15 @@ def test_preprocessing_puts_data_into_the_models_units(repo, gates):
     assert len(report["ensembles"]) == 2
     small, other = ([g["low"] for g in report["gates"] if name in g["test"]] for name in ("release", "large"))
     assert small == other
+
+
+def test_proofs_about_prepared_models_can_be_checked(repo, gates):
+    gates(RELEASE + "points = 2\npreprocessing = {std = 2}\n")
+    repo.pytester.runpytest_inprocess(
+        *_plugins(), "--ensemble-certificates=proofs", "--ensemble-engine=native", "-p", "no:cacheprovider"
+    )
+    assert list((repo.path / "proofs" / "models").glob("m1-*.onnx"))
+    assert main([str(repo.path / "proofs")]) == 0
 
 
 def test_a_suite_without_one_imports_nothing(repo):
