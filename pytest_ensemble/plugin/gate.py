@@ -14,6 +14,7 @@ from pytest_ensemble.plugin.keys import CHECKED, FAILURE, MARKS
 from pytest_ensemble.plugin.session import Session, plain_failures
 from pytest_ensemble.plugin.under_test import EnsembleUnderTest
 from pytest_ensemble.report.document import Document, GateResult
+from pytest_ensemble.report.junit import properties
 from pytest_ensemble.report.terminal import failure, worst_pair
 
 __all__ = ["EnsembleGate", "InconclusiveGateWarning"]
@@ -47,6 +48,7 @@ class EnsembleGate:
             for gate in self._gates:
                 self._suggest(gate)
             results = [self._check(gate) for gate in self._gates]
+        self._item.user_properties.extend(properties(results))
         open_ones = [result for result in results if result.verdict is not Verdict.PASS]
         if not open_ones:
             return

@@ -31,8 +31,11 @@ def test_all_fields_of_the_schema(failing):
         "gates",
         "suggestions",
         "examples",
+        "curves",
+        "gallery",
         "queries",
         "audit",
+        "run",
         "versions",
         "notes",
     ]
