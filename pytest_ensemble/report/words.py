@@ -49,7 +49,7 @@ def explanation(document: Document, gate: GateResult) -> str:
     """What the worst member or pair of a gate does, and what is demanded."""
     if gate.subject is None:
         return "it was not checked, because its test was skipped or its process ended early."
-    change = f"a change of at most {gate.epsilon:g} per input value"
+    change = f"of at most {gate.epsilon:g} per value"
     if gate.metric == "max_mutual_error":
         entry = next((e for p, e in document.pairs(gate).items() if "~".join(p) == gate.subject), None)
         names = gate.subject if entry is None else " and ".join(entry.pair)
@@ -58,11 +58,9 @@ def explanation(document: Document, gate: GateResult) -> str:
             if entry is None
             else count_of(entry.sat, entry.unknown, entry.sat + entry.unsat + entry.unknown)
         )
-        return (
-            f"{names} can both be fooled by one and the same input, {change}, around {where}; {demand(gate)}."
-        )
+        return f"near {where}, one and the same change {change} fools both {names}; {demand(gate)}."
     return (
-        f"{gate.subject} has a uniqueness of {score_text(gate)} under {change} (1 means that it never errs "
+        f"{gate.subject} has a uniqueness of {score_text(gate)} under changes {change} (1: it never errs "
         f"together with another member); {demand(gate)}."
     )
 

@@ -22,6 +22,12 @@
     return [sat / points, Math.max(sat, points - unsat) / points];
   }
 
+  /** Relative luminance of a colour, as WCAG defines it. */
+  function luminance({ r, g, b }) {
+    const [red, green, blue] = [r, g, b].map((v) => (v / 255 <= 0.03928 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+  }
+
   function chart(plot, label, title) {
     const box = element("div", { class: "chart" });
     if (title) box.append(element("p", { class: "note" }, title));
@@ -59,9 +65,8 @@
         if (!curve) continue;
         const [low, high] = at(curve, epsilon);
         const back = d3.rgb(paint(high));
-        const light = 0.2126 * back.r + 0.7152 * back.g + 0.0722 * back.b > 128;
         cell.style.background = back;
-        cell.style.color = light ? "#14171b" : "#ffffff";
+        cell.style.color = luminance(back) > 0.18 ? "#000000" : "#ffffff"; // equal contrast with both: 0.179
         cell.textContent = low === high ? low.toFixed(2) : `${low.toFixed(2)}–${high.toFixed(2)}`;
         if (curve[2] > 100 || Math.abs(low * 100 - Math.round(low * 100)) > 1e-9) {
           cell.textContent = low === high ? score(low) : `${score(low)}–${score(high)}`;
@@ -87,7 +92,8 @@
       const names = `${part.members[worst[0]]} and ${part.members[worst[1]]}`;
       const over = limit === undefined ? "" : ` ${found.filter(([, [low]]) => low > limit).length} of ${found.length} pairs are over the limit of ${brief(limit)}.`;
       if (value[1] === 0) return `At epsilon ${brief(epsilon)} no pair has a mutual error.`;
-      return `At epsilon ${brief(epsilon)}, ${names} err together most: ${range(value)}. ${none} of ${found.length} pairs never do.${over}`;
+      const never = none ? ` ${none} of ${found.length} pairs never do.` : "";
+      return `At epsilon ${brief(epsilon)}, ${names} err together most: ${range(value)}.${never}${over}`;
     }
 
     function legend(paint, limit) {
@@ -167,9 +173,9 @@
           defs,
           Plot.barX(data, { x1: 1, x2: "high", y: "member", fill: (d) => (d.verdict === "fail" ? colour("--fail") : colour("--accent")) }),
           Plot.barX(data.filter((d) => d.low !== d.high), { x1: "high", x2: "low", y: "member", fill, stroke: colour("--accent") }),
-          Plot.text(data, { x: "low", y: "member", textAnchor: "start", dx: 6, fill: "currentColor",
-            text: (d) => `${d.low === d.high ? score(d.low) : `${score(d.low)}–${score(d.high)}`}${d.verdict && d.verdict !== "pass" ? (width < 480 ? " ✕" : ` ${d.verdict}s`).replace("inconclusives", "open") : ""}` }),
           ...(need === null ? [] : [Plot.ruleX([need], { stroke: "currentColor", strokeWidth: 1.5, strokeDasharray: "4 3" })]),
+          Plot.text(data, { x: "low", y: "member", textAnchor: "start", dx: 6, fill: "currentColor", stroke: colour("--page"), strokeWidth: 5,
+            text: (d) => `${d.low === d.high ? score(d.low) : `${score(d.low)}–${score(d.high)}`}${d.verdict && d.verdict !== "pass" ? (width < 480 ? " ✕" : ` ${d.verdict}s`).replace("inconclusives", "open") : ""}` }),
         ],
       });
       const text = data.map((d) => `${d.member} ${range([d.low, d.high])}`).join(", ");
@@ -208,19 +214,19 @@
         width, height: width < 480 ? 260 : 320, marginLeft: 44, marginRight: 12, marginBottom: 40, marginTop: 24,
         style: { background: "none", fontSize: "13px" },
         x: { domain: [0, top], label: "epsilon", labelArrow: "none", ticks: width < 480 ? 4 : 8 },
-        y: { domain: [0, most], label: "mutual error", labelArrow: "none", grid: true, clamp: true },
+        y: { domain: [0, most], label: "mutual error", labelArrow: "none", grid: true, ticks: 5, clamp: true },
         marks: [
           Plot.ruleX(part.epsilons, { stroke: colour("--soft"), strokeDasharray: "1 3" }),
           Plot.line(all.filter((_, k) => k !== chosen).flat(), { x: "x", y: "low", z: "k", stroke: colour("--other"), strokeWidth: 1.25, curve: "step-after" }),
           Plot.areaY(own, { x: "x", y1: "low", y2: "high", fill: colour("--band"), curve: "step-after", clip: true }),
           Plot.line(own, { x: "x", y: "low", stroke: colour("--accent"), strokeWidth: 2.5, curve: "step-after" }),
-          Plot.dot(limits, { x: "epsilon", y: "y", symbol: "triangle2", fill: colour("--fail"), r: 5, dy: -6 }),
+          Plot.dot(limits, { x: "epsilon", y: "y", symbol: "times", stroke: colour("--fail"), strokeWidth: 2.5, r: 5 }),
           Plot.ruleY([0], { stroke: colour("--soft") }),
         ],
       });
       const values = part.epsilons.map((e) => `${range(at(part.curves[chosen], e))} at ${brief(e)}`).join(", ");
       place.replaceChildren(chart(plot, `Mutual error of ${name(chosen)} against epsilon: ${values}.`),
-        element("p", { class: "note" }, `${name(chosen)}: ${values}. Grey: the other ${part.curves.length - 1} pairs.${limits.length ? " ▼ marks the limit of a gate." : ""}`));
+        element("p", { class: "note" }, `${name(chosen)}: ${values}. Grey: the other ${part.curves.length - 1} pairs.${limits.length ? " × marks the limit of a gate." : ""}`));
     }
     select.addEventListener("change", draw);
     draw();
