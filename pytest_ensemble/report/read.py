@@ -72,8 +72,10 @@ def _check(document: Document) -> None:
     """Refuse entries that don't fit each other, which a schema can't say."""
     members = {ensemble.ensemble: ensemble.members for ensemble in document.ensembles}
     named: list[tuple[str | None, tuple[str, ...]]] = [
-        *((entry.ensemble, entry.pair) for entry in (*document.mutual_error, *document.curves)),
-        *((entry.ensemble, entry.pair) for entry in (*document.gallery, *document.examples)),
+        *((entry.ensemble, entry.pair) for entry in document.mutual_error),
+        *((entry.ensemble, entry.pair) for entry in document.curves),
+        *((entry.ensemble, entry.pair) for entry in document.gallery),
+        *((entry.ensemble, entry.pair) for entry in document.examples),
         *((entry.ensemble, (entry.member,)) for entry in document.uniqueness),
         *((gate.ensemble, ()) for gate in document.gates if gate.ensemble is not None),
     ]

@@ -32,6 +32,7 @@
     const box = element("div", { class: "chart" });
     if (title) box.append(element("p", { class: "note" }, title));
     const picture = element("div", { role: "img", "aria-label": label });
+    for (const mark of plot.querySelectorAll("[aria-label]")) mark.removeAttribute("aria-label"); // one label says it all
     picture.append(plot);
     box.append(picture);
     return box;
