@@ -126,7 +126,7 @@ class _Part:
         return cls(
             number,
             ensemble,
-            words.title(ensemble),
+            _title(document, number),
             next((entry.count for entry in document.points if entry.ensemble == ensemble.ensemble), 0),
             epsilons,
             start,
@@ -147,6 +147,13 @@ class _Part:
         """Of two members at the epsilon that is shown first; None if it is not known."""
         pair = make_pair(a, b)
         return next((curve.at(self.start) for curve in self.curves if curve.pair == pair), None)
+
+
+def _title(document: Document, number: int) -> str:
+    """What tells an ensemble from the others: its test files, with a number if they have several."""
+    titles = [words.title(ensemble) for ensemble in document.ensembles]
+    before = titles[:number].count(titles[number])
+    return titles[number] if titles.count(titles[number]) == 1 else f"{titles[number]} {before + 1}"
 
 
 def _uniqueness(document: Document, ensemble: Ensemble, gates: list[GateResult]) -> Iterator[dict[str, Any]]:

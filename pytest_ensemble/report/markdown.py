@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pytest_ensemble.analysis.gates import Verdict
+from pytest_ensemble.analysis.scores import Interval
 from pytest_ensemble.report.document import Document, GateResult
 from pytest_ensemble.report.terminal import queries_line, worst_pair
 from pytest_ensemble.report.words import headline, overall, score_text, worst_first
@@ -43,8 +44,10 @@ def append(document: Document, path: Path) -> None:
         OSError: it can't be written.
     """
     room = LIMIT - (path.stat().st_size if path.exists() else 0)
-    with path.open("a", encoding="utf-8") as file:
-        file.write("\n" + as_markdown(document, room - 1))
+    drawn = as_markdown(document, room - 1)
+    if drawn:
+        with path.open("a", encoding="utf-8") as file:
+            file.write("\n" + drawn)
 
 
 def _sections(document: Document) -> Iterator[str]:
@@ -57,7 +60,8 @@ def _sections(document: Document) -> Iterator[str]:
     for gate in ordered:
         if gate.verdict is not Verdict.PASS and gate.subject is not None:
             yield "\n".join(_behind(document, gate))
-    yield "\n".join(_swaps(document))
+    if document.suggestions:
+        yield "\n".join(_swaps(document))
     yield "\n".join(_about(document))
 
 
@@ -106,16 +110,14 @@ def _behind(document: Document, gate: GateResult) -> Iterator[str]:
 
 
 def _swaps(document: Document) -> Iterator[str]:
-    if not document.suggestions:
-        return
     yield "### Suggested swaps\n"
     rows = (
         (
             f"{swap.epsilon:g}",
             code(swap.out),
             code(swap.into),
-            str(swap.uniqueness_before),
-            str(swap.uniqueness_after),
+            _range(swap.uniqueness_before),
+            _range(swap.uniqueness_after),
             f"{swap.accuracy_before:.3f} → {swap.accuracy_after:.3f}",
         )
         for swap in document.suggestions[:_MOST_ROWS]
@@ -137,7 +139,7 @@ def _about(document: Document) -> Iterator[str]:
             f"{len(audit.contradictions)} were contradicted.\n"
         )
     for note in document.notes:
-        yield f"- {text(note)}"
+        yield f"{text(note)}\n"
     members = {(member.name, member.sha256): member for member in document.members}
     yield from table(
         ("model", "accuracy", "sha256"),
@@ -150,6 +152,10 @@ def _about(document: Document) -> Iterator[str]:
     yield ""
     yield ", ".join(f"{text(name)} {text(version)}" for name, version in document.versions.items())
     yield "\n</details>\n"
+
+
+def _range(score: Interval) -> str:
+    return str(score).replace(" .. ", " to ")
 
 
 def _noun(gate: GateResult) -> str:

@@ -161,15 +161,15 @@
     const width = Math.min(720, place.clientWidth || 640);
     const lowest = d3.min(part.uniqueness, ({ need, rows }) => Math.min(need ?? 1, d3.min(rows, (row) => row[1])));
     const least = Math.max(0, 1 - Math.max(0.02, (1 - lowest) * 1.25));
-    const left = Math.min(140, 24 + 8 * d3.max(part.members, (name) => name.length));
+    const left = Math.min(140, width * 0.3, 24 + 8 * d3.max(part.members, (name) => name.length));
     place.replaceChildren(...part.uniqueness.map(({ epsilon, need, rows }) => {
       const data = rows.map(([member, low, high, verdict]) => ({ member, low, high, verdict }));
       const [defs, fill] = hatch(colour("--accent"));
       const plot = Plot.plot({
         width, marginLeft: left, marginRight: width < 480 ? 64 : 110, marginTop: 4, marginBottom: 32,
         height: 40 + 26 * rows.length, style: { background: "none", fontSize: "13px" },
-        x: { domain: [1, least], ticks: width < 480 ? 4 : 6, label: null, tickFormat: (v) => v.toFixed(2), grid: true },
-        y: { domain: part.members, label: null, tickSize: 0, padding: 0.3, tickFormat: (name) => (name.length > 16 ? `${name.slice(0, 15)}…` : name) },
+        x: { domain: [1, least], ticks: width < 480 ? 3 : 6, label: null, tickFormat: (v) => v.toFixed(2), grid: true },
+        y: { domain: part.members, label: null, tickSize: 0, padding: 0.3, tickFormat: (name) => (name.length * 8 > left - 16 ? `${name.slice(0, Math.floor((left - 24) / 8))}…` : name) },
         marks: [
           defs,
           Plot.barX(data, { x1: 1, x2: "high", y: "member", fill: (d) => (d.verdict === "fail" ? colour("--fail") : colour("--accent")) }),
