@@ -14,6 +14,7 @@ from playwright.sync_api import sync_playwright
 
 WIDTHS = (1280, 360)
 SCHEMES = ("light", "dark")
+TOP = 1260  # pixels of the page that the README shows, down to the end of the heatmap
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -41,6 +42,7 @@ def main() -> None:
                 page.goto(arguments.report.resolve().as_uri())
                 page.screenshot(path=arguments.folder / f"{width}-{scheme}.png", full_page=True)
                 if (width, scheme) == (WIDTHS[0], SCHEMES[0]):
+                    page.set_viewport_size({"width": width, "height": TOP})
                     page.screenshot(path=arguments.folder / "report.png")
                 page.close()
         browser.close()
