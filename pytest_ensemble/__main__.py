@@ -1,7 +1,4 @@
-"""`python -m pytest_ensemble COMMAND`: what is done without running tests.
-
-A command is a function that declares its arguments and returns what runs them; it is listed in `COMMANDS`.
-"""
+"""`python -m pytest_ensemble COMMAND`: what is done beside pytest runs."""
 
 from __future__ import annotations
 
@@ -12,29 +9,33 @@ from collections.abc import Callable, Sequence
 from pytest_ensemble.errors import EnsembleError
 from pytest_ensemble.report import command as report
 
-__all__ = ["COMMANDS", "main"]
+__all__ = ["main"]
 
-Run = Callable[[argparse.Namespace], int]  # gives the exit code
-# Name: (a line of help, what declares the arguments).
-COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], Run]]] = {
-    "report": ("draw a JSON report again, or compare two", report.declare),
-}
+Command = Callable[[argparse.Namespace], int]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; 0, or 2 with a message if it can't be done."""
-    parser = argparse.ArgumentParser(prog="python -m pytest_ensemble", description="Gate deep ensembles.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
-    runs: dict[str, Run] = {}
-    for name, (text, declare) in COMMANDS.items():
-        runs[name] = declare(commands.add_parser(name, help=text, description=f"{text.capitalize()}."))
+    """Run a command; 2 if what it was given can't be used."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pytest_ensemble", description="Helpers of pytest-ensemble."
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (summary, declare) in COMMANDS.items():
+        own = commands.add_parser(name, help=summary, description=summary)
+        own.set_defaults(run=declare(own))
     arguments = parser.parse_args(argv)
+    run: Command = arguments.run
     try:
-        return runs[arguments.command](arguments)
+        return run(arguments)
     except EnsembleError as error:
-        print(f"{parser.prog} {arguments.command}: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
 
+
+# Name: (a line of help, what declares the arguments and gives what runs them).
+COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], Command]]] = {
+    "report": ("Draw a JSON report again without solving, or compare two.", report.declare),
+}
 
 if __name__ == "__main__":
     sys.exit(main())

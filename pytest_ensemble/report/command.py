@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from pytest_ensemble.errors import ReportError, did_you_mean
+from pytest_ensemble.errors import ReportError, did_you_mean, printable
 from pytest_ensemble.report.compare import compare
 from pytest_ensemble.report.read import read
 from pytest_ensemble.report.write import FORMATS, write
@@ -39,7 +39,7 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], i
             if arguments.results or arguments.output:
                 parser.error("--compare takes two reports and prints; give nothing else with it.")
             old, new = map(read, arguments.compare)
-            print("\n".join(compare(old, new)))
+            print("\n".join(map(printable, compare(old, new))))
             return 0
         if not arguments.results or not arguments.output:
             parser.error("give RESULTS.json and -o FILE, or --compare OLD.json NEW.json.")

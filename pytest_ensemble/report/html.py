@@ -15,10 +15,12 @@ from importlib import resources
 from typing import Any
 
 import jinja2
+import markupsafe
 import numpy as np
 
 from pytest_ensemble.analysis.gates import Gate, Verdict
 from pytest_ensemble.analysis.scores import Interval, make_pair
+from pytest_ensemble.errors import printable
 from pytest_ensemble.report import words
 from pytest_ensemble.report.curves import curves_of, steps
 from pytest_ensemble.report.document import Counterexample, Curve, Document, Ensemble, GateResult, Suggestion
@@ -38,6 +40,7 @@ def as_html(document: Document) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_file),
         autoescape=True,
+        finalize=_visible,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -47,9 +50,7 @@ def as_html(document: Document) -> str:
     room = _STEPS // max(1, len(document.ensembles))
     parts = [_Part.of(document, ensemble, number, room) for number, ensemble in enumerate(document.ensembles)]
     scripts = [_file(name) for name in _SCRIPTS]
-    data = json.dumps(
-        [part.data for part in parts], ensure_ascii=False, allow_nan=False, separators=(",", ":")
-    )
+    data = json.dumps([part.data for part in parts], allow_nan=False, separators=(",", ":"))
     return environment.get_template("report.html").render(
         document=document,
         verdict=words.overall(document),
@@ -61,6 +62,11 @@ def as_html(document: Document) -> str:
         # within a script element only "<" could end it or start a comment
         data=data.replace("<", "\\u003c"),
     )
+
+
+def _visible(value: Any) -> Any:
+    """Names without what is not printable, as in terminals."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, markupsafe.Markup) else value
 
 
 def _file(name: str) -> str:
@@ -103,7 +109,7 @@ class _Part:
         at = {epsilon: [swap for swap in swaps if swap.epsilon == epsilon] for epsilon in epsilons}
         place = {name: k for k, name in enumerate(ensemble.members)}
         data = {
-            "members": ensemble.members,
+            "members": list(map(printable, ensemble.members)),
             "epsilons": epsilons,
             "start": start,
             "largest": max((entry.high for entry in scores), default=0.0),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from pytest_ensemble.errors import printable
 from pytest_ensemble.report.document import GateResult
 
 __all__ = ["properties"]
@@ -18,7 +19,7 @@ def properties(gates: Sequence[GateResult]) -> Iterator[tuple[str, str]]:
             "threshold": f"{gate.threshold:g}",
             "score_low": f"{gate.low:.6g}",
             "score_high": f"{gate.high:.6g}",
-            "subject": gate.subject or "",
+            "subject": printable(gate.subject or ""),
             "verdict": str(gate.verdict),
         }
         yield from ((f"ensemble.gate{number}.{name}", value) for name, value in values.items())

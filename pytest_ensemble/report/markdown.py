@@ -8,9 +8,10 @@ from pathlib import Path
 
 from pytest_ensemble.analysis.gates import Verdict
 from pytest_ensemble.analysis.scores import Interval
+from pytest_ensemble.errors import printable
 from pytest_ensemble.report.document import Document, GateResult
 from pytest_ensemble.report.terminal import queries_line, worst_pair
-from pytest_ensemble.report.words import headline, overall, score_text, worst_first
+from pytest_ensemble.report.words import headline, overall, remark, score_text, worst_first
 
 __all__ = ["LIMIT", "append", "as_markdown", "code", "table", "text"]
 
@@ -94,6 +95,8 @@ def _behind(document: Document, gate: GateResult) -> Iterator[str]:
     whose = f" of {gate.subject}" if gate.metric == "min_uniqueness" else ""
     summary = _plain(_line(f"Mutual errors{whose} at epsilon {gate.epsilon:g}, {gate.test}"))
     yield f"<details><summary>{summary}</summary>\n"
+    if remark(gate):
+        yield f"{text(remark(gate)).capitalize()}.\n"
     rows = (
         (code("~".join(pair)), score_text(gate, entry.score), str(entry.sat), str(entry.unknown))
         for pair, entry in entries[:_MOST_ROWS]
@@ -193,4 +196,4 @@ def _plain(value: str) -> str:
 
 
 def _line(value: str) -> str:
-    return "".join(part if part.isprintable() else "\ufffd" for part in " ".join(value.split()))
+    return printable(" ".join(value.split()))

@@ -9,7 +9,17 @@ from pytest_ensemble.analysis.scores import Interval
 from pytest_ensemble.report.document import Document, Ensemble, GateResult
 from pytest_ensemble.report.terminal import severity
 
-__all__ = ["count_of", "demand", "explanation", "headline", "overall", "score_text", "title", "worst_first"]
+__all__ = [
+    "count_of",
+    "demand",
+    "explanation",
+    "headline",
+    "overall",
+    "remark",
+    "score_text",
+    "title",
+    "worst_first",
+]
 
 
 def overall(document: Document) -> Verdict | None:
@@ -76,6 +86,13 @@ def demand(gate: GateResult) -> str:
     if gate.metric == "max_mutual_error":
         return f"at most {gate.threshold * 100:g} % are allowed"
     return f"at least {gate.threshold:g} is required"
+
+
+def remark(gate: GateResult) -> str:
+    """Why a gate's score is a range: what is undecided, and whether solving stopped early."""
+    open_ones = ", ".join(f"{count} {reason}" for reason, count in gate.undecided.items())
+    stopped = "stopped early, when the verdict was certain" if gate.partial else ""
+    return "; ".join(part for part in (f"undecided: {open_ones}" if open_ones else "", stopped) if part)
 
 
 def title(test: str | Ensemble) -> str:

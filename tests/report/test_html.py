@@ -15,8 +15,9 @@ from pytest_ensemble.report.html import as_html
 from pytest_ensemble.report.images import difference, picture
 from pytest_ensemble.report.layout import image_layout
 from pytest_ensemble.report.words import headline, overall
+from pytest_ensemble.report.write import write
 from tests.report.examples import GATE, document
-from tests.report.pages import SCRIPT, large, page
+from tests.report.pages import SCRIPT, ensemble, large, page
 
 
 def test_names_are_escaped_everywhere():
@@ -25,6 +26,17 @@ def test_names_are_escaped_everywhere():
     assert "<img src=x" not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
     assert "\\u003cscript>alert(1)" in text  # in the data
+
+
+def test_names_that_are_no_text_or_turn_it_around_are_shown_as_escapes(tmp_path):
+    hostile = "m\udce9\u202e1\x00"
+    found = Document.of(ensemble(names=(hostile, "m2")))
+    for suffix in ("html", "md"):
+        path = tmp_path / f"x.{suffix}"
+        write(found, path)
+        written = path.read_text(encoding="utf-8")
+        assert not {"\u202e", "\x00"} & set(written)
+        assert "m\\udce9\\u202e1\\x00" in written
 
 
 def test_only_our_scripts_may_run():

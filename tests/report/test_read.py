@@ -162,9 +162,7 @@ def test_the_command_as_a_process(tmp_path):
         check=False,
     )
     assert done.returncode == 2
-    assert done.stderr == (
-        "python -m pytest_ensemble report: nowhere.json: can't be read: No such file or directory.\n"
-    )
+    assert done.stderr == ("error: nowhere.json: can't be read: No such file or directory.\n")
 
 
 @pytest.mark.parametrize(
