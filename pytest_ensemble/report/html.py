@@ -24,13 +24,14 @@ from pytest_ensemble.errors import printable
 from pytest_ensemble.report import words
 from pytest_ensemble.report.curves import curves_of, steps
 from pytest_ensemble.report.document import Counterexample, Curve, Document, Ensemble, GateResult, Suggestion
-from pytest_ensemble.report.images import difference, picture
+from pytest_ensemble.report.images import difference, picture, thinned
 from pytest_ensemble.report.layout import image_layout
 
 __all__ = ["as_html"]
 
 _STEPS = 30_000  # of all curves, about 0.4 MB
 _GALLERY = 12  # inputs of one ensemble
+_IMAGES = 800_000  # characters of all images
 _FEATURES = 15  # that a chart of a tabular input shows
 _SCRIPTS = ("vendor/d3.min.js", "vendor/plot.min.js", "report.js")
 
@@ -91,6 +92,7 @@ class _Part:
     coarse: int
     uniqueness: list[dict[str, Any]]
     gallery: list[dict[str, Any]]
+    left_out: int
     swaps: list[tuple[float, list[Suggestion]]]
     data: dict[str, Any]
 
@@ -104,7 +106,7 @@ class _Part:
         epsilons = sorted({entry.epsilon for entry in scores})
         start = own[0].epsilon if own else max(epsilons, default=0.0)
         shown = [entry for entry in document.gallery if entry.ensemble == ensemble.ensemble]
-        gallery = [_exhibit(entry, ensemble) for entry in shown[:_GALLERY]]
+        gallery = list(_gallery(shown[:_GALLERY], ensemble, _IMAGES // len(document.ensembles)))
         swaps = [entry for entry in document.suggestions if entry.ensemble == ensemble.ensemble]
         at = {epsilon: [swap for swap in swaps if swap.epsilon == epsilon] for epsilon in epsilons}
         place = {name: k for k, name in enumerate(ensemble.members)}
@@ -140,6 +142,7 @@ class _Part:
             missing,
             uniqueness,
             gallery,
+            len(shown) - len(gallery),
             [(epsilon, found) for epsilon, found in at.items() if found],
             data,
         )
@@ -181,6 +184,17 @@ def _uniqueness(document: Document, ensemble: Ensemble, gates: list[GateResult])
         yield {"epsilon": epsilon, "need": need, "rows": rows}
 
 
+def _gallery(entries: list[Counterexample], ensemble: Ensemble, room: int) -> Iterator[dict[str, Any]]:
+    """As many as fit, at least one."""
+    used = 0
+    for entry in entries:
+        shown = _exhibit(entry, ensemble)
+        used += sum(len(str(image)) for image in (shown["images"] or {}).values())
+        if used > room and entry is not entries[0]:
+            return
+        yield shown
+
+
 def _exhibit(entry: Counterexample, ensemble: Ensemble) -> dict[str, Any]:
     """A counterexample, as pictures if it is an image, else as its largest changes."""
     said = [
@@ -205,6 +219,7 @@ def _exhibit(entry: Counterexample, ensemble: Ensemble) -> dict[str, Any]:
         "before": picture(entry.x, entry.shape, low, high),
         "change": difference(tuple(change), entry.shape, most),
         "after": picture(entry.witness, entry.shape, low, high),
+        "step": thinned(entry.shape),
         "amplified": round((high - low) / most) if most else 1,
     }
     return shown

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pytest_ensemble.report.layout import image_layout
 
-__all__ = ["difference", "picture", "png"]
+__all__ = ["difference", "picture", "png", "thinned"]
 
 _MOST = 128  # pixels a side that are shown: of larger images every second, third, ... is
 # ColorBrewer's PuOr: its ends differ in lightness as well for colour-blind readers.
@@ -27,8 +27,14 @@ def _as_image(values: Sequence[float], shape: Sequence[int]) -> NDArray[np.float
         pixels = pixels[:, :, None]
     if layout == "CHW":
         pixels = pixels.transpose(1, 2, 0)
-    step = -(-max(pixels.shape[:2]) // _MOST)
+    step = thinned(shape)
     return pixels[::step, ::step]
+
+
+def thinned(shape: Sequence[int]) -> int:
+    """Of how many rows and columns one is shown; 1 for all."""
+    sides = {"HW": shape[:2], "CHW": shape[1:], "HWC": shape[:2]}[image_layout(shape) or "HW"]
+    return -(-max(sides) // _MOST)
 
 
 def picture(values: Sequence[float], shape: Sequence[int], low: float, high: float) -> str:

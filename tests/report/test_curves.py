@@ -2,7 +2,7 @@
 
 import math
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_ensemble.queries.answer import Bracket, Outcome
@@ -10,6 +10,7 @@ from pytest_ensemble.report.curves import coarse, curves_of, steps
 from pytest_ensemble.report.document import Curve, MutualError
 from tests.report.pages import large
 
+FEW = settings(max_examples=50)
 DISTANCES = st.floats(0, 0.1, allow_subnormal=False)
 
 
@@ -33,12 +34,14 @@ def counted(known, epsilon):
     return sat / len(known), (len(known) - unsat) / len(known)
 
 
+@FEW
 @given(st.lists(brackets(), min_size=1, max_size=12), DISTANCES)
 def test_a_curve_says_what_the_brackets_say(known, epsilon):
     score = curve_of(known).at(epsilon)
     assert (score.low, score.high) == counted(known, epsilon)
 
 
+@FEW
 @given(st.lists(st.tuples(brackets(), brackets()), min_size=1, max_size=8), DISTANCES)
 def test_merged_curves_are_never_surer_than_both_together(known, epsilon):
     known = [(a, b) for a, b in known if not a.merge(b).contradictory]
@@ -53,6 +56,7 @@ def test_merged_curves_are_never_surer_than_both_together(known, epsilon):
     assert high <= merged.high
 
 
+@FEW
 @given(st.lists(brackets(), min_size=1, max_size=12), st.lists(DISTANCES, min_size=1), DISTANCES)
 def test_coarse_curves_hold_what_was_asked_and_what_is_known(known, epsilons, epsilon):
     curve = curve_of(known)
@@ -70,6 +74,7 @@ def test_coarse_curves_hold_what_was_asked_and_what_is_known(known, epsilons, ep
     assert curve.at(epsilon).high <= small.at(epsilon).high
 
 
+@FEW
 @given(st.lists(DISTANCES.filter(lambda value: value == 0 or value > 1e-6), max_size=20))
 def test_steps_round_to_the_safe_side(values):
     values = sorted(values)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pytest_ensemble.analysis.gates import Verdict
+from pytest_ensemble.report import html
 from pytest_ensemble.report.document import Document
 from pytest_ensemble.report.html import as_html
 from pytest_ensemble.report.images import difference, picture
@@ -76,6 +77,13 @@ def test_forty_networks_stay_below_two_megabytes():
     text = as_html(large(40))
     assert len(text.encode()) < 2_000_000
     assert "of 780 curves have steps at these epsilons only" in text
+
+
+def test_large_images_are_few_and_said_to_be(monkeypatch):
+    monkeypatch.setattr(html, "_IMAGES", 200_000)
+    text = as_html(page(shapes=((3, 400, 400),)))
+    assert "2 more are in the JSON report" in text
+    assert "every 4th row and column is shown" in text
 
 
 def test_a_document_without_anything_can_be_drawn():

@@ -121,7 +121,7 @@ JUNK = st.one_of(
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(PLACES), JUNK, st.booleans())
 def test_damaged_reports_are_refused_or_drawn(tmp_path, path, junk, gone):
     value = copy.deepcopy(SMALL)
