@@ -216,9 +216,9 @@ def _exhibit(entry: Counterexample, ensemble: Ensemble) -> dict[str, Any]:
     low, high = _range(x, witness, ensemble)
     most = float(abs(change).max())
     shown["images"] = {
-        "before": picture(entry.x, entry.shape, low, high),
-        "change": difference(tuple(change), entry.shape, most),
-        "after": picture(entry.witness, entry.shape, low, high),
+        "before": markupsafe.Markup(picture(entry.x, entry.shape, low, high)),
+        "change": markupsafe.Markup(difference(tuple(change), entry.shape, most)),
+        "after": markupsafe.Markup(picture(entry.witness, entry.shape, low, high)),
         "step": thinned(entry.shape),
         "amplified": round((high - low) / most) if most else 1,
     }
