@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_ensemble.errors import EnsembleError
+from pytest_ensemble.report import command as report
 
 __all__ = ["main"]
 
@@ -119,6 +120,7 @@ def _run_schema(arguments: argparse.Namespace) -> int:
 
 COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], Command]]] = {
     "init": ("Write a first gate file, ensemble.toml, with thresholds that hold now.", _init),
+    "report": ("Draw a JSON report again without solving, or compare two.", report.declare),
     "schema": ("Print the JSON Schema of gate files, for editors.", _schema),
 }
 

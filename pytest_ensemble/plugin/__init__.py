@@ -183,6 +183,11 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
             except OSError as problem:
                 state.failed_reports.append(f"{path} could not be written: {problem}")
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if summary and state.settings.step_summary and not config.option.collectonly:
+        from pytest_ensemble.plugin.summary import append_step_summary
+
+        append_step_summary(state, Path(summary))
 
 
 def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:

@@ -16,6 +16,7 @@ from pytest_ensemble.plugin.keys import CHECKED, FAILURE, MARKS, state_of
 from pytest_ensemble.plugin.session import Session, plain_failures
 from pytest_ensemble.plugin.under_test import EnsembleUnderTest
 from pytest_ensemble.report.document import Document, GateResult
+from pytest_ensemble.report.junit import properties
 from pytest_ensemble.report.ratchet import Comparison, lost_lines
 from pytest_ensemble.report.terminal import failure, title_of, worst_pair
 
@@ -62,6 +63,7 @@ class EnsembleGate:
                 self._suggest(gate)
             results = [self._check(gate) for gate in self._gates]
             lost = self._compare()
+        self._item.user_properties.extend(properties(results))
         open_ones = [result for result in results if result.verdict is not Verdict.PASS]
         if not open_ones and not lost:
             return

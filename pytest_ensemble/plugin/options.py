@@ -20,6 +20,7 @@ import pytest
 
 from pytest_ensemble.engines import ENGINES
 from pytest_ensemble.errors import did_you_mean
+from pytest_ensemble.report.layout import image_layout
 from pytest_ensemble.report.write import FORMATS
 
 __all__ = ["SETTINGS", "WORDS", "Setting", "add_options"]
@@ -150,6 +151,19 @@ def _report(text: str, folder: Path) -> Path:
     if path.is_dir():
         raise ValueError("can't be written: it is a folder.")
     return path
+
+
+def _image_shape(text: str, folder: Path) -> tuple[int, ...] | None:
+    if text == "none":
+        return None
+    sides = text.lower().split("x")
+    shape = tuple(int(side) for side in sides if side.isdecimal())
+    if len(shape) != len(sides) or image_layout(shape) is None:
+        raise ValueError(
+            "is not the shape of an image. Valid: height x width, at least 4 each, with 1 or 3 channels "
+            "before or after if there are any, like 8x8, 3x32x32 or 32x32x3; or 'none'."
+        )
+    return shape
 
 
 def _folder(text: str, folder: Path) -> Path:
@@ -290,6 +304,20 @@ SETTINGS = (
         (),
         metavar="PATH",
         several=True,
+    ),
+    Setting(
+        "image_shape",
+        "Shape of one input, like 8x8 or 3x32x32: reports show flat inputs as such images.",
+        _image_shape,
+        metavar="HxW",
+    ),
+    Setting(
+        "step_summary",
+        "Append the Markdown report to the file that GITHUB_STEP_SUMMARY names, if it is set: on (default), "
+        "off.",
+        _flag,
+        True,
+        metavar="on|off",
     ),
     Setting(
         "certificates",

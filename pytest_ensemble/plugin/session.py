@@ -15,7 +15,6 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from pytest_ensemble.analysis.analysis import Analysis
 from pytest_ensemble.analysis.audit import Contradiction
@@ -26,6 +25,7 @@ from pytest_ensemble.networks.pool import Pool
 from pytest_ensemble.networks.preprocessing import prepared_pool
 from pytest_ensemble.networks.steps import Steps
 from pytest_ensemble.plugin.cache import store_of
+from pytest_ensemble.plugin.exhibits import numbers
 from pytest_ensemble.plugin.keys import state_of
 from pytest_ensemble.plugin.markers import EnsembleMark
 from pytest_ensemble.plugin.options import SETTINGS
@@ -35,7 +35,7 @@ from pytest_ensemble.queries.answer import Outcome
 from pytest_ensemble.queries.ball import read_bounds
 from pytest_ensemble.report import document
 from pytest_ensemble.report.audit import AuditResult, ContradictionEntry
-from pytest_ensemble.report.document import Entry, Queries
+from pytest_ensemble.report.document import Entry, Queries, Stage
 from pytest_ensemble.runtime.cached import STORED
 from pytest_ensemble.runtime.store import Store
 
@@ -272,6 +272,10 @@ class Session:
                 dict(stats.unknown),
                 dict(by_engine),
                 round(float(sum(stats.seconds.values())), 3),
+                tuple(
+                    Stage(engine, stage, count, round(float(stats.seconds[engine, stage]), 6))
+                    for (engine, stage), count in stats.solved.items()
+                ),
             )
         return total
 
@@ -305,7 +309,7 @@ def _contradiction(analysis: Analysis, one: Contradiction) -> ContradictionEntry
         one.point,
         int(points.indices[one.point]),
         points.data.source,
-        _numbers(one.query.ball.center),
+        numbers(one.query.ball.center),
         one.query.label,
         one.query.ball.epsilon,
         None if bounds is None else (bounds[0], bounds[1]),
@@ -313,13 +317,8 @@ def _contradiction(analysis: Analysis, one: Contradiction) -> ContradictionEntry
         str(one.answer.outcome),
         one.second.engine,
         str(one.second.outcome),
-        None if witness is None else _numbers(witness),
+        None if witness is None else numbers(witness),
     )
-
-
-def _numbers(x: NDArray[np.float32]) -> tuple[float, ...]:
-    """The shortest numbers that float32 reads as these."""
-    return tuple(float(str(value)) for value in x.reshape(-1))
 
 
 def plain_bounds(bounds: Any, pool: Pool) -> list[Any] | None:

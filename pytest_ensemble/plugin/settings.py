@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ class Settings:
     Attributes:
         sources: where each setting that was given came from, as users know it.
         arguments: what stood on the command line and changes verdicts, to run a test again.
+        given: the text of each setting that was given, by where, for reports.
+        command: what pytest was called with.
     """
 
     pool: str | None
@@ -49,8 +52,12 @@ class Settings:
     points: int | Literal["all"]
     bounds: tuple[float, float] | None
     epsilon: tuple[float, ...] | None
+    image_shape: tuple[int, ...] | None
+    step_summary: bool
     sources: Mapping[str, str]
     arguments: tuple[str, ...]
+    given: Mapping[str, str]
+    command: str
 
 
 def read_settings(config: pytest.Config) -> Settings:
@@ -62,6 +69,7 @@ def read_settings(config: pytest.Config) -> Settings:
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     arguments: list[str] = []
+    given: dict[str, str] = {}
     for setting in SETTINGS:
         texts, source, folder, for_this_run = _given(setting, config)
         if not texts:
@@ -70,9 +78,11 @@ def read_settings(config: pytest.Config) -> Settings:
         parsed = [_parse(setting, text, source, folder, for_this_run) for text in texts]
         values[setting.name] = tuple(parsed) if setting.several else parsed[-1]
         sources[setting.name] = source
+        given[source] = " ".join(texts)
         if setting.name in _VERDICT and source == setting.option:
             arguments.append(f"{setting.option}={texts[-1]}")
-    return Settings(**values, sources=sources, arguments=tuple(arguments))
+    command = shlex.join(["pytest", *map(str, config.invocation_params.args)])
+    return Settings(**values, sources=sources, arguments=tuple(arguments), given=given, command=command)
 
 
 def _given(setting: Setting, config: pytest.Config) -> tuple[Sequence[str], str, Path, bool]:

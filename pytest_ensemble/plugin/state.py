@@ -16,7 +16,7 @@ from pytest_ensemble.analysis.gates import Verdict
 from pytest_ensemble.plugin.keys import MARKS
 from pytest_ensemble.plugin.settings import Settings
 from pytest_ensemble.report.audit import AuditResult
-from pytest_ensemble.report.document import Document, Entry, GateResult, Queries
+from pytest_ensemble.report.document import Document, Entry, GateResult, Queries, Run
 
 if TYPE_CHECKING:
     from pytest_ensemble.plugin.session import Session
@@ -74,7 +74,8 @@ class State:
         if self.session is not None and self.session.store is not None:
             notes += self.session.store.notes
         unique = tuple(dict.fromkeys(notes))
-        return Document.of([*others, *gates.values()], queries, versions(), audit, unique)
+        run = Run(self.settings.command, self.settings.given)
+        return Document.of([*others, *gates.values()], queries, versions(), audit, unique, run)
 
 
 def _identity(gate: GateResult) -> tuple[str, str, float, float, float | None]:

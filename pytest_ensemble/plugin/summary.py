@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from pytest_ensemble.analysis.gates import Verdict
 from pytest_ensemble.plugin.state import State
@@ -10,7 +11,7 @@ from pytest_ensemble.report.audit import audit_line, contradiction_lines
 from pytest_ensemble.report.ratchet import counts_line
 from pytest_ensemble.report.terminal import gate_line, queries_line, swap_lines
 
-__all__ = ["audit_lines", "summary_lines"]
+__all__ = ["append_step_summary", "audit_lines", "summary_lines"]
 
 Markup = dict[str, bool]
 _COLOURS: dict[Verdict, Markup] = {
@@ -70,3 +71,16 @@ def audit_lines(state: State) -> Iterator[str]:
     yield "    from pytest_ensemble import decide"
     for entry in found:
         yield from contradiction_lines(entry)
+
+
+def append_step_summary(state: State, path: Path) -> None:
+    """Append the Markdown report to the summary of a job on GitHub; it fails no run."""
+    from pytest_ensemble.report.markdown import append
+
+    found = state.document()
+    if not found.gates and not found.ensembles:
+        return
+    try:
+        append(found, path)
+    except OSError as problem:
+        state.failed_reports.append(f"{path} (GITHUB_STEP_SUMMARY) could not be written: {problem}")

@@ -14,6 +14,7 @@ from pytest_ensemble.analysis.scores import Interval, Pair, Tally, pairs_of, uni
 from pytest_ensemble.analysis.selection import Swap
 from pytest_ensemble.analysis.statistics import Sample
 from pytest_ensemble.errors import QueryError
+from pytest_ensemble.plugin import exhibits
 from pytest_ensemble.plugin.session import Session, Subject, digest, plain_bounds
 from pytest_ensemble.queries.answer import Answer, Outcome
 from pytest_ensemble.queries.shrink import shrink
@@ -204,6 +205,11 @@ class EnsembleUnderTest:
         for name, score in self._uniqueness(tallies).items():
             own = sum(count for pair, count in unasked.items() if name in pair)
             self._entries.append(document.Uniqueness(self.key, epsilon, name, score.low, score.high, own))
+        if self._session.settings.report:
+            shape = self._session.settings.image_shape
+            found = exhibits.gallery(self._analysis, self.key, self.members, epsilon, shape)
+            self._entries.extend(found)
+            self._entries.extend(exhibits.curves(self._analysis, self.key, self.members))
 
     def _describe(self, subject: Subject, test: str) -> None:
         """Put the ensemble, its pool and points into the report."""

@@ -31,7 +31,20 @@ def as_json(document: Document) -> str:
     return "{\n " + ",\n ".join(parts) + "\n}\n"
 
 
-FORMATS: dict[str, Callable[[Document], str]] = {".json": as_json}
+def _html(document: Document) -> str:
+    from pytest_ensemble.report.html import as_html
+
+    return as_html(document)
+
+
+def _markdown(document: Document) -> str:
+    from pytest_ensemble.report.markdown import as_markdown
+
+    return as_markdown(document)
+
+
+# What draws is imported when it is needed: options are checked against the suffixes in every suite.
+FORMATS: dict[str, Callable[[Document], str]] = {".json": as_json, ".html": _html, ".md": _markdown}
 
 
 def write(document: Document, path: Path) -> None:

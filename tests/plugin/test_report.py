@@ -32,8 +32,11 @@ def test_all_fields_of_the_schema(failing):
         "suggestions",
         "examples",
         "baseline",
+        "curves",
+        "gallery",
         "queries",
         "audit",
+        "run",
         "versions",
         "notes",
     ]
