@@ -84,7 +84,7 @@ class Store:
         self._connection: sqlite3.Connection | None = None
         self._claims: Claims | None = None
         self._version: int | None = None
-        self._waiting: queue.SimpleQueue[tuple[str, Row] | threading.Event] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[tuple[str, Row] | threading.Event | None] = queue.SimpleQueue()
         self._writer: threading.Thread | None = None
 
     @property
@@ -103,6 +103,10 @@ class Store:
         """Write what waits, give up all claims, and close the file."""
         self.flush()
         self.release()
+        if self._writer is not None:
+            self._waiting.put(None)
+            self._writer.join()
+            self._writer = None
         if self._connection is not None:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.close()
@@ -262,7 +266,7 @@ class Store:
             with contextlib.suppress(queue.Empty):
                 while len(batch) < 2000:
                     batch.append(self._waiting.get_nowait())
-            rows = [item for item in batch if not isinstance(item, threading.Event)]
+            rows = [item for item in batch if isinstance(item, tuple)]
             if rows and self._writable:
                 try:
                     connection = connection or create(self.path)
@@ -278,6 +282,8 @@ class Store:
                         connection.close()
                         connection = None
                     item.set()
+                elif item is None:
+                    return
 
     # --- claims -----------------------------------------------------------------------------------
 
