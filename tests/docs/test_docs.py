@@ -19,7 +19,9 @@ from tests.docs.pages import PAGES, ROOT, Block, blocks, commands, missing
 
 LANGUAGES = {"python", "console", "bash", "toml", "yaml", "json", "text"}
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
-_RUNS = {page: any(b.language in ("python", "console", "bash") for b in blocks(page.read_text())) for page in PAGES}
+_RUNS = {
+    page: any(b.language in ("python", "console", "bash") for b in blocks(page.read_text())) for page in PAGES
+}
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +123,9 @@ def test_links_lead_somewhere(page):
 
 def test_every_page_can_be_reached():
     index = ROOT / "docs" / "README.md"
-    linked = {(index.parent / target).resolve() for target in re.findall(r"\]\(([^)#\s]+\.md)\)", index.read_text())}
+    linked = {
+        (index.parent / target).resolve() for target in re.findall(r"\]\(([^)#\s]+\.md)\)", index.read_text())
+    }
     assert {page.resolve() for page in PAGES if page.parts[-2:] != ("docs", "README.md")} - linked == {
         (ROOT / "README.md").resolve()
     }

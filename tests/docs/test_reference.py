@@ -38,7 +38,8 @@ def _here(page: Path) -> str:
 
 def _first_column(text: str) -> list[str]:
     """What stands in backquotes in the first cells of all tables."""
-    return [name for row in re.findall(r"^\| (`[^|]*?) \|", text, re.MULTILINE) for name in re.findall(r"`([^`]+)`", row)]
+    cells = re.findall(r"^\| (`(?:\\\||[^|])*?) \|", text, re.MULTILINE)
+    return [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
 
 
 def test_options():
@@ -94,7 +95,9 @@ def test_fields_of_reports():
 
 
 def test_commands():
-    named = re.findall(r"^## `python -m pytest_ensemble (\w+)`", _here(REFERENCE / "commands.md"), re.MULTILINE)
+    named = re.findall(
+        r"^## `python -m pytest_ensemble (\w+)`", _here(REFERENCE / "commands.md"), re.MULTILINE
+    )
     assert set(COMMANDS) <= set(named) <= {*COMMANDS, "report"}
     text = (REFERENCE / "commands.md").read_text()
     for name, (_, declare) in COMMANDS.items():
