@@ -78,11 +78,25 @@ def test_page_runs(page, project):
             _run(block, where)
 
 
+def test_marked_tests_are_collected(project):
+    """Those that pages show and don't run: their marks must be right."""
+    count = 0
+    for page in PAGES:
+        for block in blocks(page.read_text()):
+            if block.language == "python" and block.runs and "@pytest.mark.ensemble" in block.text:
+                count += 1
+                (project / f"test_shown_{count}.py").write_text(block.text)
+    assert count >= 6
+    line = f"{count} tests collected in 1.0s"
+    block = Block("console", f"$ pytest --collect-only -q test_shown_*.py\n{line}\n", 0, {})
+    _run(block, "all pages")
+
+
 def _run(block: Block, where: str) -> None:
     """Run the commands of a block, and look for what the page shows of their output."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"]])
-    environment |= {"COLUMNS": "100", "PYTEST_ADDOPTS": "-p no:randomly", "NO_COLOR": "1"}
+    environment |= _PLAIN
     several = commands(block)
     for k, (command, shown) in enumerate(several):
         expected = int(block.comments.get("exit", 0)) if k == len(several) - 1 else 0
@@ -101,6 +115,13 @@ def _run(block: Block, where: str) -> None:
         assert not absent, f"{where}: {command} did not print {absent}, but:\n{done.stdout}"
 
 
+# What else is installed takes longer to load than most of these commands run.
+_PLAIN = {
+    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    "PYTEST_ADDOPTS": "-p pytest_ensemble.plugin",
+    "COLUMNS": "100",
+    "NO_COLOR": "1",
+}
 _OURS = ("PYTEST_", "GITHUB_")  # of the tests themselves, not of those that the pages run
 
 
