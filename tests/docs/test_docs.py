@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,26 +23,21 @@ _RUNS = {
 }
 
 
-@pytest.fixture(scope="module")
-def known(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The cache that a page leaves to the next one."""
-    return tmp_path_factory.mktemp("docs") / "cache"
-
-
 @pytest.fixture
-def project(tmp_path: Path, known: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A copy of the example project, as the working directory; with what earlier pages solved."""
+def project(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A copy of the example project, as the working directory. All pages share a cache."""
     copy = tmp_path / "project"
     shutil.copytree(
         ROOT / "example_project", copy, ignore=shutil.ignore_patterns(".*", "__pycache__", "*.html", "*.json")
     )
-    cache = copy / ".ensemble_cache"
-    if known.exists():
-        shutil.copytree(known, cache)
+    ours = tmp_path_factory.getbasetemp()
+    session = ours.parent if "PYTEST_XDIST_WORKER" in os.environ else ours
+    with (copy / "pyproject.toml").open("a") as ini:  # it ends with pytest's table
+        ini.write(f'ensemble_cache_dir = "{session / "docs-cache"}"\n')
     monkeypatch.chdir(copy)
-    yield copy
-    if cache.exists():
-        shutil.copytree(cache, known, dirs_exist_ok=True)
+    return copy
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
