@@ -6,10 +6,15 @@ import pytest
 
 from pytest_ensemble.analysis.gates import Verdict
 from pytest_ensemble.report.document import Queries
-from pytest_ensemble.report.terminal import failure, gate_line, queries_line
+from pytest_ensemble.report.drawing import failure as draw_failure
+from pytest_ensemble.report.terminal import blocks, gate_line, queries_line
 from tests.report.examples import GATE, document
 
 PAIR_GATE = replace(GATE, metric="max_mutual_error", threshold=0.05, subject="m2~m3", low=0.1, high=0.1)
+
+
+def failure(*arguments, **options):
+    return draw_failure(blocks(*arguments, **options))
 
 
 def failed(gate, **scores):

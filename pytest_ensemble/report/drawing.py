@@ -1,0 +1,151 @@
+"""Text for a terminal, by rich: tables at its width, with or without colours and Unicode.
+
+Texts become `rich.text.Text`, which is never parsed as markup. Imported only where something is drawn.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from rich import box
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from pytest_ensemble.report.document import GateResult
+from pytest_ensemble.report.terminal import Block, Fact, gate_cells
+
+__all__ = ["PLAIN", "Style", "draw", "failure", "gate_table"]
+
+_KEY = 16  # columns of a fact's name
+_COLOURS = {"FAIL": "red", "fail": "red", "inconclusive": "yellow", "pass": "green"}
+_ENDLESS = 100_000  # a width that breaks nothing
+
+
+class Style(NamedTuple):
+    """How to draw.
+
+    Attributes:
+        width: columns.
+        colour: whether escape codes are understood.
+        unicode: whether lines, shades and arrows can be shown.
+        wrap: whether what is wider than that is broken; else only facts are, between their texts.
+    """
+
+    width: int = 100
+    colour: bool = False
+    unicode: bool = False
+    wrap: bool = True
+
+
+PLAIN = Style(wrap=False)  # for logs, JUnit and whoever keeps it: names stay whole
+
+
+def failure(blocks: Sequence[Block], style: Style = PLAIN) -> str:
+    """The message of a test whose gates don't hold: the first headline, then a block for each gate."""
+    parts: list[RenderableType] = []
+    for block in blocks:
+        colour = _COLOURS[block["verdict"]]
+        facts = [part for fact in block["facts"] for part in _fact(fact, style)]
+        parts += [Text("")] if parts else []
+        parts += [Text(block["headline"], f"bold {colour}"), Text(""), _scores(block["table"], style)]
+        parts += [Text(f"  {note}") for note in block["notes"]]
+        # a short rerun of one block needs no blank line before it
+        parts += [Text(""), *facts]
+    return draw(parts, style)
+
+
+def gate_table(gates: Iterable[GateResult], style: Style) -> str:
+    """One line for each gate; the test's name stands at the first of its gates."""
+    table = _table(("", "test", "gate", "epsilon", "worst", "score"), style, gap=2)
+    for column in table.columns:
+        column.no_wrap = True
+    rows = [(gate, gate_cells(gate)) for gate in gates]
+    others = [max(len(cells[k]) for _, cells in rows) for k in range(6) if k != 1]
+    room = max(12, style.width - sum(others) - 2 * 5)
+    last = None
+    for gate, (verdict, test, *rest) in rows:
+        shown = "" if test == last else _end(test, room, style)
+        partial = " (partial)" if gate.partial else ""
+        colour = _COLOURS[verdict]
+        *rest, score = rest
+        table.add_row(Text(verdict, colour), Text(shown), *map(Text, rest), Text(score + partial, colour))
+        last = test
+    return draw([table], style)
+
+
+def draw(parts: Iterable[RenderableType], style: Style) -> str:
+    """The parts below each other, without blanks at the ends of lines."""
+    console = Console(
+        file=io.StringIO(),
+        width=style.width if style.wrap else _ENDLESS,
+        color_system="standard" if style.colour else None,
+        force_terminal=style.colour,
+        no_color=False,
+        legacy_windows=False,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+    with console.capture() as captured:
+        for part in parts:
+            console.print(part)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
+def _scores(rows: Sequence[Sequence[str]], style: Style) -> RenderableType:
+    table = _table(rows[0], style, gap=3)
+    for column in table.columns[1:]:
+        column.no_wrap = True
+    table.columns[3].justify = "right"
+    for *cells, remark in rows[1:]:
+        colour = _COLOURS[remark.split()[0]]
+        name, score, *others = cells
+        strong = "" if colour == "green" else colour
+        table.add_row(Text(name), Text(score, strong), *map(Text, others), Text(remark, colour))
+    return Padding(table, (0, 0, 0, 2))
+
+
+def _table(header: Sequence[str], style: Style, gap: int) -> Table:
+    table = Table(
+        box=box.SIMPLE_HEAD if style.unicode else None,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, gap, 0, 0),
+        header_style="dim" if style.colour else "",
+        border_style="dim",
+    )
+    for name in header:
+        table.add_column(Text(name), overflow="fold")
+    return table
+
+
+def _fact(fact: Fact, style: Style) -> Iterator[RenderableType]:
+    """Its name, and the texts side by side in as many lines as the width takes."""
+    room = style.width - 2 - _KEY - 1
+    lines = [""]
+    for text in fact["texts"]:
+        between = fact["between"]
+        if lines[-1] and len(lines[-1]) + len(between) + len(text) > room:
+            lines[-1] += between
+            lines.append("")
+        lines[-1] += between + text if lines[-1] else text
+    name = Text(fact["name"], "bold" if fact["name"] else "")
+    for k, line in enumerate(lines):
+        grid = Table.grid(padding=(0, 1, 0, 0))
+        grid.add_column(min_width=_KEY, max_width=_KEY if style.wrap else None)
+        grid.add_column(overflow="fold")
+        if style.unicode:
+            line = re.sub(r"(?<=\d) -> (?=\d)", " → ", line)
+        grid.add_row(Text("") if k else name, Text(line.rstrip()))
+        yield Padding(grid, (0, 0, 0, 2))
+
+
+def _end(text: str, room: int, style: Style) -> str:
+    """The end of a text that is too long."""
+    dots = "…" if style.unicode else "..."
+    return text if len(text) <= room else dots + text[len(dots) - room :]
