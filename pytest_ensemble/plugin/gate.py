@@ -10,11 +10,12 @@ import pytest
 
 from pytest_ensemble.analysis.analysis import UNASKED
 from pytest_ensemble.analysis.gates import Gate, Verdict, judge
-from pytest_ensemble.plugin.keys import CHECKED, FAILURE, MARKS
+from pytest_ensemble.plugin.keys import CHECKED, FAILURE, MARKS, Failure
 from pytest_ensemble.plugin.session import Session, plain_failures
 from pytest_ensemble.plugin.under_test import EnsembleUnderTest
 from pytest_ensemble.report.document import Document, GateResult
-from pytest_ensemble.report.terminal import failure, worst_pair
+from pytest_ensemble.report.drawing import failure
+from pytest_ensemble.report.terminal import blocks, worst_pair
 
 __all__ = ["EnsembleGate", "InconclusiveGateWarning"]
 
@@ -51,10 +52,12 @@ class EnsembleGate:
         if not open_ones:
             return
         suggested = self._session.settings.suggest != "never"
-        message = failure(Document.of(self._session.entries), open_ones, self._rerun(), suggested=suggested)
+        found = Document.of(self._session.entries)
+        parts = blocks(found, open_ones, self._rerun(), suggested=suggested)
+        message = failure(parts)
         failing = any(result.verdict is Verdict.FAIL for result in open_ones)
         if failing or self._session.settings.inconclusive == "fail":
-            self._item.stash[FAILURE] = message
+            self._item.stash[FAILURE] = Failure(message, parts, not failing)
             pytest.fail(message, pytrace=False)
         warnings.warn(InconclusiveGateWarning(message), stacklevel=2)
 

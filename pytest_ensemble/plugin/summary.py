@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from rich.text import Text
+
 from pytest_ensemble.analysis.gates import Verdict
 from pytest_ensemble.errors import printable
 from pytest_ensemble.plugin.state import State
 from pytest_ensemble.report.audit import audit_line, contradiction_lines
-from pytest_ensemble.report.drawing import Style, gate_table
+from pytest_ensemble.report.drawing import Style, draw, gate_table
 from pytest_ensemble.report.heatmap import heatmaps
 from pytest_ensemble.report.terminal import gate_line, queries_line, swap_lines
 
@@ -45,15 +47,19 @@ def write_summary(state: State, reporter: Any, exitstatus: int) -> None:
     """A line for each gate, then the queries and the reports; nothing where the plugin is not used."""
     writer, quiet = reporter._tw, reporter.verbosity < 0
     style = style_of(writer)
-    lines = [*_gates(state, style, quiet=quiet), *_rest(state, exitstatus, quiet=quiet)]
-    if lines:
+    found = state.document()
+    gates, rest = list(_gates(state, style, quiet=quiet)), list(_rest(state, exitstatus, quiet=quiet))
+    if gates or rest:
         reporter.write_sep("=", "ensemble gates")
     if reporter.verbosity > 0:
-        for text in heatmaps(state.document(), style or Style()):
+        for text in heatmaps(found, style or Style()):
             for line in [*text.splitlines(), ""]:
                 reporter.write_line(encodable(line, writer))
-    for line, markup in lines:
+    for line, markup in gates:
         reporter.write_line(encodable(line, writer), **markup)
+    for text, markup in rest:
+        for line in [text] if style is None else draw([Text(text)], style).splitlines():
+            reporter.write_line(encodable(line, writer), **markup)
     audit = list(_audit(state))
     if audit:
         reporter.write_sep("=", "ensemble audit: engines contradict each other", red=True)

@@ -11,15 +11,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from rich import box
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from pytest_ensemble.report.document import GateResult
-from pytest_ensemble.report.terminal import Block, Fact, gate_cells
+from pytest_ensemble.report.terminal import GATE_HEADER, Block, Fact, gate_cells
 
-__all__ = ["PLAIN", "Style", "draw", "failure", "gate_table"]
+__all__ = ["PLAIN", "Style", "cut", "draw", "failure", "gate_table"]
 
 _KEY = 16  # columns of a fact's name
 _COLOURS = {"FAIL": "red", "fail": "red", "inconclusive": "yellow", "pass": "green"}
@@ -60,21 +61,24 @@ def failure(blocks: Sequence[Block], style: Style = PLAIN) -> str:
 
 
 def gate_table(gates: Iterable[GateResult], style: Style) -> str:
-    """One line for each gate; the test's name stands at the first of its gates."""
-    table = _table(("", "test", "gate", "epsilon", "worst", "score"), style, gap=2)
+    """One line for each gate; the test's name stands at the first of its gates only."""
+    gap = 3 if style.width >= 100 else 2
+    rows = [gate_cells(gate) for gate in gates]
+    widths = [max(map(cell_len, column)) for column in zip(GATE_HEADER, *rows, strict=True)]
+    # names are cut where it is narrow; first those of members, to half of what there is
+    room = style.width - gap * (len(widths) - 1) - sum(widths[k] for k in range(7) if k not in (1, 4))
+    subject = max(5, min(widths[4], room // 2))
+    test = max(5, min(widths[1], room - subject))
+    table = _table(GATE_HEADER, style, gap)
     for column in table.columns:
         column.no_wrap = True
-    rows = [(gate, gate_cells(gate)) for gate in gates]
-    others = [max(len(cells[k]) for _, cells in rows) for k in range(6) if k != 1]
-    room = max(12, style.width - sum(others) - 2 * 5)
     last = None
-    for gate, (verdict, test, *rest) in rows:
-        shown = "" if test == last else _end(test, room, style)
-        partial = " (partial)" if gate.partial else ""
+    for verdict, name, metric, epsilon, worst, score, need in rows:
+        shown = "" if name == last else cut(name, test, style)
         colour = _COLOURS[verdict]
-        *rest, score = rest
-        table.add_row(Text(verdict, colour), Text(shown), *map(Text, rest), Text(score + partial, colour))
-        last = test
+        cells = (shown, metric, epsilon, cut(worst, subject, style), Text(score, colour), need)
+        table.add_row(Text(verdict, colour), *(Text(c) if isinstance(c, str) else c for c in cells))
+        last = name
     return draw([table], style)
 
 
@@ -115,7 +119,7 @@ def _table(header: Sequence[str], style: Style, gap: int) -> Table:
         box=box.SIMPLE_HEAD if style.unicode else None,
         show_edge=False,
         pad_edge=False,
-        padding=(0, gap, 0, 0),
+        padding=(0, gap - bool(style.unicode), 0, 0),  # a box has a divider too
         header_style="dim" if style.colour else "",
         border_style="dim",
     )
@@ -145,7 +149,17 @@ def _fact(fact: Fact, style: Style) -> Iterator[RenderableType]:
         yield Padding(grid, (0, 0, 0, 2))
 
 
-def _end(text: str, room: int, style: Style) -> str:
-    """The end of a text that is too long."""
+def cut(text: str, room: int, style: Style, kept: float = 0.5) -> str:
+    """The text without its middle if it is too long; `kept`: the share of it before what is left out."""
+    if cell_len(text) <= room:
+        return text
     dots = "…" if style.unicode else "..."
-    return text if len(text) <= room else dots + text[len(dots) - room :]
+    head = int(kept * (room - len(dots)))
+    tail = room - len(dots) - head
+    return set_cell_size(text, head) + dots + _tail(text, tail)
+
+
+def _tail(text: str, room: int) -> str:
+    while cell_len(text) > room:
+        text = text[1:]
+    return text

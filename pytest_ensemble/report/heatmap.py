@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rich.console import RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from pytest_ensemble.errors import printable
 from pytest_ensemble.report.document import Document, Ensemble, MutualError
-from pytest_ensemble.report.drawing import Style, draw
+from pytest_ensemble.report.drawing import Style, cut, draw
 
 __all__ = ["heatmaps"]
 
@@ -46,16 +47,21 @@ def _heatmap(ensemble: Ensemble, epsilon: float, entries: list[MutualError], sty
     table.add_row("", "", *(Text(str(k), "dim") for k in range(1, len(shown))))
     for row, name in enumerate(shown):
         cells = [_cell(scores.get(frozenset((name, other))), style) for other in shown[:row]]
-        table.add_row(Text(str(row + 1), "dim"), Text(_cut(printable(name), label, style)), *cells)
-    parts = [Text(f"mutual error at epsilon {epsilon:g}"), Padding(table, (0, 0, 0, 2))]
+        table.add_row(Text(str(row + 1), "dim"), Text(cut(printable(name), label, style)), *cells)
+    parts: list[RenderableType] = [Text(f"mutual error at epsilon {epsilon:g}"), Padding(table, (0, 0, 0, 2))]
     if len(shown) < len(names):
         parts.append(Text(f"  the {len(shown)} that err most of {len(names)}"))
-    shades = _SHADES[style.unicode]
-    legend = [f"{shades[k]} to {level:.2f}" for k, level in enumerate(_LEVELS) if k]
-    text = f"  {'   '.join(legend)}   {shades[-1]} above"
+    return draw([*parts, _legend(entries, style)], style)
+
+
+def _legend(entries: list[MutualError], style: Style) -> Text:
+    text = Text("  ")
+    words = [*(f"to {level:.2f}" for level in _LEVELS[1:]), "above"]
+    for shade, colour, word in zip(_SHADES[style.unicode][1:], _COLOURS[1:], words, strict=True):
+        text.append("  " if style.colour else shade, colour).append(f" {word}   ")
     if any(entry.unknown for entry in entries):
-        text += "   ?: undecided queries counted as errors"
-    return draw([*parts, Text(text, "dim")], style)
+        text.append("?: undecided queries counted as errors")
+    return text
 
 
 def _worst(names: list[str], entries: list[MutualError], count: int) -> list[str]:
@@ -75,8 +81,3 @@ def _cell(entry: MutualError | None, style: Style) -> Text:
     shade = "" if style.colour else _SHADES[style.unicode][level]
     mark = "?" if entry.unknown else ""
     return Text(f"{shade}{entry.high:.2f}{mark}", _COLOURS[level])
-
-
-def _cut(name: str, room: int, style: Style) -> str:
-    dots = "…" if style.unicode else "..."
-    return name if len(name) <= room else name[: room - len(dots)] + dots

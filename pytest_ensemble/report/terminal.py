@@ -17,6 +17,7 @@ from pytest_ensemble.errors import printable
 from pytest_ensemble.report.document import STORED, Document, GateResult, MutualError, Queries
 
 __all__ = [
+    "GATE_HEADER",
     "Block",
     "Fact",
     "blocks",
@@ -290,22 +291,34 @@ def _error(gate: GateResult, score: Interval) -> tuple[float, float]:
 
 def gate_line(gate: GateResult) -> str:
     """Verdict, test, and the worst score against the threshold."""
-    verdict, test, metric, epsilon, subject, found = gate_cells(gate)
-    found = f"{subject} {found}".lstrip()
+    found = "not checked"
+    if gate.subject is not None:
+        show = _digits(gate, [gate.score])
+        relation = {Verdict.PASS: _relation(gate), Verdict.FAIL: _opposite(gate)}
+        sign = relation.get(gate.verdict, f"needs {_relation(gate)}")
+        found = f"{gate.subject} {show(gate.score)} {sign} {show(gate.threshold)}"
     partial = " (partial: stopped early)" if gate.partial else ""
-    return printable(f"{verdict:<12}  {test}  {metric} at epsilon {epsilon}: {found}{partial}")
+    where = f"{_noun(gate)} at epsilon {gate.epsilon:g}"
+    return printable(f"{_word(gate):<12}  {gate.test}  {where}: {found}{partial}")
 
 
-def gate_cells(gate: GateResult) -> tuple[str, str, str, str, str, str]:
-    """The same in parts: verdict, test, metric, epsilon, worst member or pair, score against threshold."""
-    verdict = "FAIL" if gate.verdict is Verdict.FAIL else gate.verdict.value
-    start = (verdict, printable(gate.test), _noun(gate), f"{gate.epsilon:g}")
-    if gate.subject is None:
-        return (*start, "", "not checked")
+def gate_cells(gate: GateResult) -> list[str]:
+    """The same as cells of a table, under `GATE_HEADER`."""
     show = _digits(gate, [gate.score])
-    relation = {Verdict.PASS: _relation(gate), Verdict.FAIL: _opposite(gate)}
-    sign = relation.get(gate.verdict, f"needs {_relation(gate)}")
-    return (*start, printable(gate.subject), f"{show(gate.score)} {sign} {show(gate.threshold)}")
+    score = "not checked" if gate.subject is None else show(gate.score)
+    cells = (
+        _word(gate),
+        gate.test,
+        _noun(gate),
+        f"{gate.epsilon:g}",
+        gate.subject or "",
+        f"{score} (partial)" if gate.partial else score,
+        f"{_relation(gate)} {show(gate.threshold)}",
+    )
+    return [printable(cell) for cell in cells]
+
+
+GATE_HEADER = ("", "test", "gate", "epsilon", "worst", "score", "need")
 
 
 def queries_line(queries: Queries) -> str:
@@ -329,6 +342,10 @@ def _title(test: str) -> str:
     """What a test file is about: "release" for tests/test_release.py."""
     stem = PurePosixPath(test.partition("::")[0]).stem
     return stem.removeprefix("test_").removesuffix("_test") or stem
+
+
+def _word(gate: GateResult) -> str:
+    return "FAIL" if gate.verdict is Verdict.FAIL else gate.verdict.value
 
 
 def _noun(gate: GateResult) -> str:
