@@ -24,6 +24,9 @@ __all__ = ["PLAIN", "Style", "cut", "draw", "failure", "gate_table"]
 
 _KEY = 16  # columns of a fact's name
 _COLOURS = {"FAIL": "red", "fail": "red", "inconclusive": "yellow", "pass": "green"}
+_TEST, _WORST = GATE_HEADER.index("test"), GATE_HEADER.index("worst")
+_LEAST = 5  # columns that a name is cut to
+_LEAST_TEST = 24  # the same for a test's
 _ENDLESS = 100_000  # a width that breaks nothing
 
 
@@ -61,25 +64,40 @@ def failure(blocks: Sequence[Block], style: Style = PLAIN) -> str:
 
 
 def gate_table(gates: Iterable[GateResult], style: Style) -> str:
-    """One line for each gate; the test's name stands at the first of its gates only."""
+    """One line for each gate, and the name of its test at the first one; above it where that is too long."""
     gap = 3 if style.width >= 100 else 2
     rows = [gate_cells(gate) for gate in gates]
     widths = [max(map(cell_len, column)) for column in zip(GATE_HEADER, *rows, strict=True)]
-    # names are cut where it is narrow; first those of members, to half of what there is
-    room = style.width - gap * (len(widths) - 1) - sum(widths[k] for k in range(7) if k not in (1, 4))
-    subject = max(5, min(widths[4], room // 2))
-    test = max(5, min(widths[1], room - subject))
-    table = _table(GATE_HEADER, style, gap)
+    room = (
+        style.width - gap * (len(widths) - 1) - sum(widths[k] for k in range(7) if k not in (_TEST, _WORST))
+    )
+    worst = max(_LEAST, min(widths[_WORST], room // 2))
+    test = min(widths[_TEST], room - worst)
+    above = test < min(widths[_TEST], _LEAST_TEST)
+    if above:
+        worst = max(_LEAST, min(widths[_WORST], room + gap))
+    columns = [k for k in range(7) if not (above and k == _TEST)]
+    table = _table([GATE_HEADER[k] for k in columns], style, gap)
     for column in table.columns:
         column.no_wrap = True
-    last = None
-    for verdict, name, metric, epsilon, worst, score, need in rows:
-        shown = "" if name == last else cut(name, test, style)
-        colour = _COLOURS[verdict]
-        cells = (shown, metric, epsilon, cut(worst, subject, style), Text(score, colour), need)
-        table.add_row(Text(verdict, colour), *(Text(c) if isinstance(c, str) else c for c in cells))
-        last = name
-    return draw([table], style)
+    tests = [row[_TEST] for row in rows]
+    first = [k == 0 or tests[k - 1] != name for k, name in enumerate(tests)]
+    for row, new in zip(rows, first, strict=True):
+        colour = _COLOURS[row[0]]
+        cells = [Text(row[0], colour), *map(Text, row[1:5]), Text(row[5], colour), Text(row[6])]
+        cells[_TEST] = Text(cut(row[_TEST], test, style) if new and not above else "")
+        cells[_WORST] = Text(cut(row[_WORST], worst, style))
+        table.add_row(*(cells[k] for k in columns))
+    lines = draw([table], style).splitlines()
+    if above:
+        head = len(lines) - len(rows)
+        under = zip(lines[head:], tests, first, strict=True)
+        lines[head:] = [
+            text
+            for line, name, new in under
+            for text in ([cut(name, style.width, style)] if new else []) + [line]
+        ]
+    return "\n".join(lines)
 
 
 def draw(parts: Iterable[RenderableType], style: Style) -> str:
@@ -139,9 +157,12 @@ def _fact(fact: Fact, style: Style) -> Iterator[RenderableType]:
             lines.append("")
         lines[-1] += between + text if lines[-1] else text
     name = Text(fact["name"], "bold" if fact["name"] else "")
+    if style.wrap and name.cell_len > _KEY:
+        yield Padding(name, (0, 0, 0, 2))
+        name = Text("")
     for k, line in enumerate(lines):
         grid = Table.grid(padding=(0, 1, 0, 0))
-        grid.add_column(min_width=_KEY, max_width=_KEY if style.wrap else None)
+        grid.add_column(min_width=_KEY, max_width=_KEY if style.wrap else None, overflow="fold")
         grid.add_column(overflow="fold")
         if style.unicode:
             line = re.sub(r"(?<=\d) -> (?=\d)", " → ", line)

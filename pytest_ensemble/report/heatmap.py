@@ -34,6 +34,7 @@ def heatmaps(document: Document, style: Style) -> Iterator[str]:
 def _heatmap(ensemble: Ensemble, epsilon: float, entries: list[MutualError], style: Style) -> str:
     scores = {frozenset(entry.pair): entry for entry in entries}
     names = [n for n in (*ensemble.members, *ensemble.candidates) if any(n in pair for pair in scores)]
+    undecided = any(entry.unknown for entry in entries)
     numbers = f"{len(names)}"
     longest = max(len(printable(name)) for name in names)
     label = min(longest, max(8, style.width // 4))
@@ -46,21 +47,22 @@ def _heatmap(ensemble: Ensemble, epsilon: float, entries: list[MutualError], sty
         table.add_column(justify="right", min_width=_CELL - 1, no_wrap=True)
     table.add_row("", "", *(Text(str(k), "dim") for k in range(1, len(shown))))
     for row, name in enumerate(shown):
-        cells = [_cell(scores.get(frozenset((name, other))), style) for other in shown[:row]]
+        cells = [_cell(scores.get(frozenset((name, other))), style, undecided) for other in shown[:row]]
         table.add_row(Text(str(row + 1), "dim"), Text(cut(printable(name), label, style)), *cells)
     parts: list[RenderableType] = [Text(f"mutual error at epsilon {epsilon:g}"), Padding(table, (0, 0, 0, 2))]
     if len(shown) < len(names):
         parts.append(Text(f"  the {len(shown)} that err most of {len(names)}"))
-    return draw([*parts, _legend(entries, style)], style)
+    parts.append(_legend(style))
+    if undecided:
+        parts.append(Text("  ?: undecided queries counted as errors"))
+    return draw(parts, style)
 
 
-def _legend(entries: list[MutualError], style: Style) -> Text:
+def _legend(style: Style) -> Text:
     text = Text("  ")
     words = [*(f"to {level:.2f}" for level in _LEVELS[1:]), "above"]
     for shade, colour, word in zip(_SHADES[style.unicode][1:], _COLOURS[1:], words, strict=True):
         text.append("  " if style.colour else shade, colour).append(f" {word}   ")
-    if any(entry.unknown for entry in entries):
-        text.append("?: undecided queries counted as errors")
     return text
 
 
@@ -74,10 +76,10 @@ def _worst(names: list[str], entries: list[MutualError], count: int) -> list[str
     return [name for name in names if name in kept[:count]]
 
 
-def _cell(entry: MutualError | None, style: Style) -> Text:
+def _cell(entry: MutualError | None, style: Style, undecided: bool) -> Text:
     if entry is None:
         return Text("-", "dim")
     level = sum(entry.high > limit for limit in _LEVELS)
     shade = "" if style.colour else _SHADES[style.unicode][level]
-    mark = "?" if entry.unknown else ""
+    mark = "?" if entry.unknown else " " if undecided else ""
     return Text(f"{shade}{entry.high:.2f}{mark}", _COLOURS[level])

@@ -40,6 +40,7 @@ def test_command_line_beats_environment_beats_ini_beats_default(gated):
         ("jobs", "many", ["a whole number >= 1, or 'auto'"]),
         ("suggest", "allways", ["Did you mean 'always'?", "Valid: always, failing, never"]),
         ("inconclusive", "pass", ["Valid: fail, warn"]),
+        ("progress", "loud", ["Valid: auto, off"]),
         ("report", "x.jsn", ["has no known suffix", "Did you mean '.json'?"]),
         ("report", "nowhere/x.json", ["there is no folder", "nowhere"]),
     ],
