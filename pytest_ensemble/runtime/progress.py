@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -21,7 +20,7 @@ class Progress:
     Attributes:
         what: test and gates that it is for.
         asked: queries given to an engine so far; more may come.
-        outcomes: of those that were answered.
+        sat, unsat, unknown: of those that were answered.
         stored: of those, answered by earlier runs; they say nothing of how long the rest takes.
         start: `time.monotonic()` when the first was given.
         begin: called then.
@@ -29,7 +28,9 @@ class Progress:
 
     what: str = ""
     asked: int = 0
-    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    sat: int = 0
+    unsat: int = 0
+    unknown: int = 0
     stored: int = 0
     start: float = field(default_factory=time.monotonic)
     begin: Callable[[], None] | None = None
@@ -44,13 +45,19 @@ class Progress:
 
     def count(self, answer: Answer) -> None:
         """Take an answer into account."""
-        self.outcomes[answer.outcome] += 1
-        self.stored += answer.stage == STORED
+        if answer.outcome is Outcome.UNSAT:
+            self.unsat += 1
+        elif answer.outcome is Outcome.SAT:
+            self.sat += 1
+        else:
+            self.unknown += 1
+        if answer.stage == STORED:
+            self.stored += 1
 
     @property
     def answered(self) -> int:
         """Queries that an engine is done with."""
-        return sum(self.outcomes[outcome] for outcome in Outcome)  # no iteration while another thread counts
+        return self.sat + self.unsat + self.unknown
 
     def seconds_left(self, now: float) -> float | None:
         """By the pace so far; None before the first query is solved."""
@@ -66,7 +73,7 @@ def progress_line(progress: Progress, now: float, width: int | None = None) -> s
         now: `time.monotonic()`.
         width: columns; None for any.
     """
-    sat, unsat, unknown = (progress.outcomes[outcome] for outcome in Outcome)
+    sat, unsat, unknown = progress.sat, progress.unsat, progress.unknown
     left = progress.seconds_left(now)
     # undecided queries are done with, but not decided
     parts = [

@@ -11,14 +11,14 @@ from tests.plugin.screen import Terminal
 DECIDED = re.compile(r"tests/test_release\.py::test_slow  \d+/120 decided  \d+ sat, \d+ unsat, 0 unknown")
 SOON = """
 import pytest_ensemble.plugin.progress as progress
-progress.PATIENCE, progress.REDRAW, progress.EVERY = 0.1, 0.05, 0.2
+progress.PATIENCE, progress.REDRAW, progress.EVERY = 0.05, 0.03, 0.1
 """
 
 
 @pytest.fixture
 def slow(repo):
-    """Two quick tests, then a gate of 120 queries in some 1.2 s; progress is shown ten times as soon."""
-    repo.monkeypatch.setenv("CORNER_SLOW", "0.01")
+    """Two quick tests, then a gate of 120 queries in half a second; progress is shown soon."""
+    repo.monkeypatch.setenv("CORNER_SLOW", "0.004")
     repo.conftest(SOON)
     repo.test(fixture="", body="print('quick')", name="test_one")
     repo.test(fixture="", body="pass", name="test_two")
@@ -45,10 +45,7 @@ def lasting(terminal):
     ("options", "size"),
     [
         ([], {}),
-        (["-v"], {}),
-        (["--capture=sys"], {}),
-        (["-v", "--color=no"], {"lines": 8}),
-        (["-v"], {"columns": 44}),
+        (["-v", "--capture=sys"], {"columns": 44, "lines": 8}),
     ],
     ids=str,
 )
@@ -65,12 +62,12 @@ def test_a_live_line_that_leaves_nothing_behind(slow, options, size):
 
 
 def test_the_line_moves_while_no_answer_comes(slow):
-    slow.monkeypatch.setenv("CORNER_SLOW", "1.5")
+    slow.monkeypatch.setenv("CORNER_SLOW", "0.6")
     slow.test("ensemble(['m1', 'm4'], 0.1, points=1)\nensemble_min_uniqueness(0.5)", name="test_one_query")
     shown, _ = on_terminal(slow, "-k", "one_query")
-    lines = {line for line in shown.seen if "0/1 decided" in line}
-    assert {line[-9:] for line in lines} >= {"s, ? left"}
-    assert len({re.search(r"(\d+) s, ", line)[1] for line in lines}) > 1  # the clock
+    lines = [line for line in shown.seen if "0/1 decided" in line]
+    assert len(lines) > 2
+    assert lines[0].endswith(" s, ? left")
 
 
 def test_without_capture_only_a_line_break_stays(slow):
@@ -82,14 +79,14 @@ def test_without_capture_only_a_line_break_stays(slow):
 
 
 def test_ctrl_c_erases_it(slow):
-    slow.monkeypatch.setenv("CORNER_SLOW", "0.1")
+    slow.monkeypatch.setenv("CORNER_SLOW", "0.05")
     shown, code = on_terminal(slow, interrupt_at="decided", seconds=30)
     assert code == pytest.ExitCode.INTERRUPTED
     assert "KeyboardInterrupt" in shown.text()
     assert "decided" not in shown.text()
 
 
-@pytest.mark.parametrize("options", [["-q"], ["--ensemble-progress=off"], ["-n1", "-p", "xdist"]], ids=str)
+@pytest.mark.parametrize("options", [["-q"], ["-n1", "-p", "xdist"]], ids=str)
 def test_where_nothing_is_shown(slow, options):
     shown, code = on_terminal(slow, *options)
     assert code == 0
@@ -99,7 +96,7 @@ def test_where_nothing_is_shown(slow, options):
 def test_plain_lines_where_there_is_no_terminal(slow):
     text = said(slow.run("--ensemble-cache=off", subprocess=True))
     lines = [line for line in text.splitlines() if "decided" in line]
-    assert 2 <= len(lines) <= 20
+    assert 2 <= len(lines) <= 40
     assert all(DECIDED.fullmatch(line.partition(" unknown")[0] + " unknown") for line in lines)
     assert "4 passed" in text
 
@@ -112,12 +109,4 @@ def test_plain_lines_on_a_dumb_terminal(slow):
 
 def test_nothing_before_the_first_30_seconds_of_a_log(slow):
     slow.conftest("")
-    assert "decided" not in said(slow.run("--ensemble-cache=off", subprocess=True))
-
-
-def test_the_ini_and_the_environment_turn_it_off(slow):
-    slow.ini(progress="off")
-    assert "decided" not in said(slow.run("--ensemble-cache=off", subprocess=True))
-    slow.ini()
-    slow.monkeypatch.setenv("PYTEST_ENSEMBLE_PROGRESS", "off")
     assert "decided" not in said(slow.run("--ensemble-cache=off", subprocess=True))
