@@ -35,7 +35,7 @@ def output() -> str:
     lines = shown.splitlines()
     start = next(k for k, line in enumerate(lines) if " FAILURES " in line)
     end = next(k for k, line in enumerate(lines) if re.match(r"\d+ queries: ", line))
-    return "\n".join(["$ pytest --ensemble-pool=models/", *lines[start:end]])
+    return "\n".join(["$ pytest legacy --ensemble-pool=models/", *lines[start:end]])
 
 
 def picture(text: str) -> str:
