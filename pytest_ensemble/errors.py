@@ -7,6 +7,7 @@
     │   └── UnsupportedOperatorError        an operator outside the piecewise-linear ones
     ├── DataError (ValueError)              the labelled data, or the points taken from it
     ├── QueryError (ValueError)             an epsilon, label, bound or name that can't be asked about
+    ├── ReportError (ValueError)            a report that can't be read or drawn
     └── EngineError (RuntimeError)          an engine that is missing or can't be used
 
 Every message says what is wrong, where, what is valid and what to do. The plugin turns all of them
@@ -26,6 +27,7 @@ __all__ = [
     "EnsembleError",
     "ModelError",
     "QueryError",
+    "ReportError",
     "UnsupportedOperatorError",
     "did_you_mean",
     "printable",
@@ -55,6 +57,10 @@ class DataError(EnsembleError, ValueError):
 
 class QueryError(EnsembleError, ValueError):
     """A question that can't be asked: bad epsilon, label, bounds, or an unknown member."""
+
+
+class ReportError(EnsembleError, ValueError):
+    """A report is missing, damaged, or of another version, or can't be drawn."""
 
 
 class EngineError(EnsembleError, RuntimeError):

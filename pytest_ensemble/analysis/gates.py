@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pytest_ensemble.analysis.scores import Interval, Pair, Tally, uniqueness
+from pytest_ensemble.analysis.statistics import Sample
 
 __all__ = ["Gate", "Metric", "Ruling", "Verdict", "certain", "judge", "scores_of"]
 
@@ -16,7 +17,7 @@ Metric = Literal["min_uniqueness", "max_mutual_error"]
 
 class Verdict(enum.StrEnum):
     """PASS: the worst end of every interval satisfies the gate. FAIL: the best end of one violates it.
-    INCONCLUSIVE: neither, because queries are undecided.
+    INCONCLUSIVE: neither, because queries are undecided, or the points too few for the gate's confidence.
     """
 
     PASS = "pass"
@@ -32,14 +33,39 @@ class Gate:
         metric: "min_uniqueness" or "max_mutual_error".
         threshold: between 0 and 1; equal to it is good.
         epsilon: radius of the balls, in the units of the data.
+        confidence: the gate must hold for all inputs like the points with this confidence, not for the points
+            alone; None for these.
     """
 
     metric: Metric
     threshold: float
     epsilon: float
+    confidence: float | None = None
 
-    def verdict(self, score: Interval) -> Verdict:
-        """The verdict on one score."""
+    def assured(self, score: Interval, sample: Sample | None = None) -> Interval:
+        """The score, its worst end moved by as much as chance may explain if the gate has a confidence.
+
+        Args:
+            sample: what stands behind the score; needed with a confidence.
+        """
+        if self.confidence is None:
+            return score
+        assert sample is not None
+        widen = sample.uniqueness if self.metric == "min_uniqueness" else sample.mutual_error
+        return widen(score, self.confidence)
+
+    def bound(self, score: Interval, sample: Sample | None = None) -> float:
+        """The worst end of `assured`."""
+        assured = self.assured(score, sample)
+        return assured.low if self.metric == "min_uniqueness" else assured.high
+
+    def verdict(self, score: Interval, sample: Sample | None = None) -> Verdict:
+        """The verdict on one score; FAIL only if the points themselves violate the gate.
+
+        Args:
+            sample: as in `assured`.
+        """
+        score = self.assured(score, sample)
         if self.metric == "min_uniqueness":
             good, bad = score.low >= self.threshold, score.high < self.threshold
         else:
@@ -64,18 +90,22 @@ class Ruling:
     scores: Mapping[str, Interval]
 
 
-def judge(gate: Gate, scores: Mapping[str, Interval]) -> Ruling:
-    """FAIL if one subject fails, else INCONCLUSIVE if one is, else PASS; names the worst subject."""
+def judge(gate: Gate, scores: Mapping[str, Interval], sample: Sample | None = None) -> Ruling:
+    """FAIL if one subject fails, else INCONCLUSIVE if one is, else PASS; names the worst subject.
+
+    Args:
+        sample: what stands behind each score; needed for gates with a confidence.
+    """
     sign = 1.0 if gate.metric == "min_uniqueness" else -1.0
     severity = {Verdict.FAIL: 0, Verdict.INCONCLUSIVE: 1, Verdict.PASS: 2}
 
     def badness(subject: str) -> tuple[int, float, float]:
         score = scores[subject]
         worst, best = (score.low, score.high) if sign > 0 else (score.high, score.low)
-        return severity[gate.verdict(score)], sign * worst, sign * best
+        return severity[gate.verdict(score, sample)], sign * worst, sign * best
 
     worst = min(scores, key=badness)
-    return Ruling(gate, gate.verdict(scores[worst]), worst, scores[worst], scores)
+    return Ruling(gate, gate.verdict(scores[worst], sample), worst, scores[worst], scores)
 
 
 def scores_of(gate: Gate, members: Sequence[str], tallies: Mapping[Pair, Tally]) -> dict[str, Interval]:
@@ -87,6 +117,10 @@ def scores_of(gate: Gate, members: Sequence[str], tallies: Mapping[Pair, Tally])
     return {"~".join(pair): tally.mutual_error for pair, tally in tallies.items()}
 
 
-def certain(gates: Iterable[Gate], scores: Callable[[Gate], Mapping[str, Interval]]) -> bool:
+def certain(
+    gates: Iterable[Gate],
+    scores: Callable[[Gate], Mapping[str, Interval]],
+    sample: Sample | None = None,
+) -> bool:
     """Whether no gate's verdict can change any more, however the unknown queries turn out."""
-    return all(judge(gate, scores(gate)).verdict is not Verdict.INCONCLUSIVE for gate in gates)
+    return all(judge(gate, scores(gate), sample).verdict is not Verdict.INCONCLUSIVE for gate in gates)

@@ -22,6 +22,7 @@ __all__ = ["GRACE", "Child", "Died"]
 
 # Solvers look at their clock now and then only; after this many more seconds they are killed.
 GRACE = 0.4
+_START = 30.0  # seconds in which a process must have started
 _LAST_WORDS = 1.0  # seconds for a process to end whose output has ended
 # What solvers say before they end, in C++, because there is no more memory.
 _EXHAUSTED = (b"bad_alloc", b"MemoryError", b"emory allocation", b"out of memory")
@@ -50,6 +51,7 @@ class Child:
         # what it says at its end tells why it ended
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
         self._reason: Reason = "crashed"
+        self._ready = False
         self._ending = threading.Lock()
         self._out_of_memory = _kills_for_memory()
         self.process: subprocess.Popen[bytes] = spawner().submit(_start, self._stderr).result()
@@ -86,6 +88,17 @@ class Child:
             self.close()
             raise Died("memory")
         return message
+
+    def wait_until_ready(self) -> None:
+        """Wait for the first message, "ready", of a service that sends one when it has started.
+
+        Raises:
+            Died: it did not start, or not in time.
+        """
+        if not self._ready:
+            with _Deadline(self, _START):
+                self.receive()
+            self._ready = True
 
     def ask(self, message: Any, seconds: float | None) -> Any:
         """The answer to a message.

@@ -62,13 +62,18 @@ class MilpEngine:
 
 def _ask(children: Loans[Child], query: Query, until: float | None) -> Answer:
     with children.borrow() as child:
+        start = time.monotonic()
+        child.wait_until_ready()
+        if until is not None:  # a query that may take less than that must not have each new process killed
+            until += time.monotonic() - start
         left = None if until is None else max(0.0, until - time.monotonic())
         answer: Answer = child.ask((query, left), left)
         return answer
 
 
 def serve(receive: Callable[[], Any], send: Callable[[Any], None]) -> None:
-    """Answer (query, seconds) by an Answer, for ever; see `child_main`."""
+    """Say "ready", then answer (query, seconds) by an Answer, for ever; see `child_main`."""
+    send("ready")
     while True:
         query, seconds = receive()
         send(_solve(query, None if seconds is None else time.monotonic() + seconds))

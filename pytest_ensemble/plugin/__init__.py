@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +21,17 @@ from pytest_ensemble.plugin.fixtures import (
     ensemble_members,
     ensemble_pool,
 )
-from pytest_ensemble.plugin.keys import BLOCKS, CHECKED, FAILURE, INCONCLUSIVE, MARKS, NODES, STATE, state_of
+from pytest_ensemble.plugin.keys import (
+    BLOCKS,
+    CHECKED,
+    FAILURE,
+    GATE_FILE,
+    INCONCLUSIVE,
+    MARKS,
+    NODES,
+    STATE,
+    state_of,
+)
 from pytest_ensemble.plugin.manual import MARKERS
 from pytest_ensemble.plugin.options import SETTINGS, add_options
 
@@ -41,9 +52,23 @@ def pytest_configure(config: pytest.Config) -> None:
     if (
         any(value is not None for name, value in vars(config.option).items() if name.startswith("ensemble_"))
         or any(name.startswith("PYTEST_ENSEMBLE_") for name in os.environ)
-        or any(config.getini(setting.ini) for setting in SETTINGS)
+        or any(config.getini(setting.ini) for setting in SETTINGS if not setting.option_only)
     ):
         state_of(config)
+    if STATE in config.stash or (config.rootpath / GATE_FILE).is_file():
+        from pytest_ensemble.plugin.gate_file import add_gate_file
+
+        add_gate_file(config, state_of(config).settings)
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Collect the gate file."""
+    known = file_path.name == GATE_FILE or STATE in parent.config.stash
+    if file_path.suffix != ".toml" or not (known or parent.session.isinitpath(file_path)):
+        return None
+    from pytest_ensemble.plugin.gate_file import collect_gate_file
+
+    return collect_gate_file(file_path, parent)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -167,6 +192,14 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         shutil.rmtree(state.lent, ignore_errors=True)
     if exitstatus == pytest.ExitCode.OK and state.document().audit.contradictions:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if state.settings.baseline is not None and finished and not config.option.collectonly:
+        from pytest_ensemble.plugin.baseline import keep_baseline
+
+        try:
+            state.baseline_written = keep_baseline(state.settings, state.document().baseline)
+        except (OSError, pytest.UsageError) as problem:
+            state.failed_reports.append(f"{state.settings.baseline} could not be written: {problem}")
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
     if state.settings.report and not config.option.collectonly:
         from pytest_ensemble.report.write import write
 
@@ -176,6 +209,11 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
             except OSError as problem:
                 state.failed_reports.append(f"{path} could not be written: {problem}")
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if summary and state.settings.step_summary and not config.option.collectonly:
+        from pytest_ensemble.plugin.summary import append_step_summary
+
+        append_step_summary(state, Path(summary))
 
 
 def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:

@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 import shlex
 import warnings
+from collections.abc import Sequence
 
 import pytest
 
 from pytest_ensemble.analysis.analysis import UNASKED
+from pytest_ensemble.analysis.baseline import Move, Place, with_worst
 from pytest_ensemble.analysis.gates import Gate, Verdict, judge
-from pytest_ensemble.plugin.keys import CHECKED, FAILURE, MARKS, Failure
+from pytest_ensemble.plugin.keys import CHECKED, FAILURE, MARKS, Failure, state_of
 from pytest_ensemble.plugin.session import Session, plain_failures
 from pytest_ensemble.plugin.under_test import EnsembleUnderTest
 from pytest_ensemble.report.document import Document, GateResult
 from pytest_ensemble.report.drawing import failure
-from pytest_ensemble.report.terminal import blocks, worst_pair
+from pytest_ensemble.report.junit import properties
+from pytest_ensemble.report.lost import lost_block
+from pytest_ensemble.report.ratchet import Comparison
+from pytest_ensemble.report.terminal import Block, blocks, title_of, worst_pair
 
 __all__ = ["EnsembleGate", "InconclusiveGateWarning"]
 
@@ -27,12 +32,23 @@ class InconclusiveGateWarning(pytest.PytestWarning):
 class EnsembleGate:
     """The gates of one test: all `ensemble_min_uniqueness` and `ensemble_max_mutual_error` marks of it."""
 
-    def __init__(self, item: pytest.Item, session: Session, ensemble: EnsembleUnderTest) -> None:
-        """Use the fixture `ensemble_gate` instead."""
+    def __init__(
+        self,
+        item: pytest.Item,
+        session: Session,
+        ensemble: EnsembleUnderTest,
+        together: Sequence[Gate] = (),
+    ) -> None:
+        """Use the fixture `ensemble_gate` instead.
+
+        Args:
+            together: gates of this ensemble, these among them, that other tests will ask for.
+        """
         self._item = item
         self._session = session
         self._ensemble = ensemble
         self._gates = item.stash[MARKS].gates
+        self._together = together or self._gates
 
     def check(self) -> None:
         """Solve what the gates need, and fail the test if one of them does not hold.
@@ -44,18 +60,26 @@ class EnsembleGate:
         __tracebackhide__ = True
         self._item.stash[CHECKED] = True
         with plain_failures():
-            self._ensemble.solve(self._gates)
+            self._ensemble.solve(self._together)
             for gate in self._gates:
                 self._suggest(gate)
             results = [self._check(gate) for gate in self._gates]
+            lost = self._compare()
+        self._item.user_properties.extend(properties(results))
         open_ones = [result for result in results if result.verdict is not Verdict.PASS]
-        if not open_ones:
+        if not open_ones and not lost:
             return
         suggested = self._session.settings.suggest != "never"
-        found = Document.of(self._session.entries)
-        parts = blocks(found, open_ones, self._rerun(), suggested=suggested)
+        parts: list[Block] = []
+        if open_ones:
+            found = Document.of(self._session.entries)
+            parts += blocks(found, open_ones, self._rerun(), suggested=suggested)
+        if lost:
+            parts.append(lost_block(lost, title_of(self._item.nodeid), "" if open_ones else self._rerun()))
+        parts.sort(key=lambda block: block["verdict"] != "fail")  # the first headline stands for all
         message = failure(parts)
         failing = any(result.verdict is Verdict.FAIL for result in open_ones)
+        failing |= any(one.move == Move.WORSE for one in lost)
         if failing or self._session.settings.inconclusive == "fail":
             self._item.stash[FAILURE] = Failure(message, parts, not failing)
             pytest.fail(message, pytrace=False)
@@ -65,14 +89,14 @@ class EnsembleGate:
         """Look for better members, if that is wanted; before verdicts are written down: scores may profit."""
         wanted = self._session.settings.suggest
         if wanted == "failing":
-            failing = judge(gate, self._ensemble.scores(gate)).verdict is Verdict.FAIL
+            failing = judge(gate, self._ensemble.scores(gate), self._ensemble.sample).verdict is Verdict.FAIL
             if not failing or UNASKED in self._ensemble.undecided(gate.epsilon):
                 return
         if wanted != "never":
             self._ensemble.suggest(epsilon=gate.epsilon)
 
     def _check(self, gate: Gate) -> GateResult:
-        ruling = judge(gate, self._ensemble.scores(gate))
+        ruling = judge(gate, self._ensemble.scores(gate), self._ensemble.sample)
         undecided = self._ensemble.undecided(gate.epsilon)
         self._ensemble.record(gate.epsilon)
         result = GateResult(
@@ -87,6 +111,8 @@ class EnsembleGate:
             ruling.score.high,
             undecided,
             UNASKED in undecided,
+            gate.confidence,
+            None if gate.confidence is None else gate.bound(ruling.score, self._ensemble.sample),
         )
         self._session.entries.append(result)
         if ruling.verdict is not Verdict.PASS:
@@ -94,6 +120,22 @@ class EnsembleGate:
             assert pair is not None
             self._ensemble.show(pair, gate.epsilon)
         return result
+
+    def _compare(self) -> list[Comparison]:
+        """Put the scores beside the baseline, if there is one; what is worse, or may be, and not accepted."""
+        baseline = state_of(self._item.config).baseline
+        if baseline is None:
+            return []
+        found = [
+            Comparison.of(
+                baseline.compare(Place(self._item.nodeid, gate.metric, gate.epsilon, subject), score),
+                self._session.settings.baseline_accept,
+            )
+            for gate in {(gate.metric, gate.epsilon): gate for gate in self._gates}.values()
+            for subject, score in with_worst(gate.metric, self._ensemble.scores(gate)).items()
+        ]
+        self._session.entries.extend(found)
+        return [one for one in found if one.move in (Move.WORSE, Move.OPEN) and one.reason is None]
 
     def _rerun(self) -> str:
         """The command that runs this test again from where pytest was called."""

@@ -11,7 +11,20 @@ if TYPE_CHECKING:
     from pytest_ensemble.plugin.state import State
     from pytest_ensemble.report.terminal import Block
 
-__all__ = ["BLOCKS", "CHECKED", "FAILURE", "INCONCLUSIVE", "MARKS", "NODES", "STATE", "Failure", "state_of"]
+__all__ = [
+    "BLOCKS",
+    "CHECKED",
+    "FAILURE",
+    "GATE_FILE",
+    "INCONCLUSIVE",
+    "MARKS",
+    "NODES",
+    "STATE",
+    "Failure",
+    "state_of",
+]
+
+GATE_FILE = "ensemble.toml"  # in the rootdir, if there is one
 
 STATE: pytest.StashKey[State] = pytest.StashKey()
 MARKS: pytest.StashKey[Marks] = pytest.StashKey()
@@ -45,8 +58,10 @@ def state_of(config: pytest.Config) -> State:
         pytest.UsageError: a bad setting.
     """
     if STATE not in config.stash:
+        from pytest_ensemble.plugin.baseline import read_baseline
         from pytest_ensemble.plugin.settings import read_settings
         from pytest_ensemble.plugin.state import State
 
-        config.stash[STATE] = State(read_settings(config))
+        settings = read_settings(config)
+        config.stash[STATE] = State(settings, read_baseline(settings))
     return config.stash[STATE]

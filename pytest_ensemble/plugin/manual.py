@@ -16,13 +16,15 @@ MARKERS = {
         "ensemble_points, ensemble_bounds in the ini."
     ),
     "ensemble_min_uniqueness": (
-        "ensemble_min_uniqueness(score, *, epsilon=None): "
+        "ensemble_min_uniqueness(score, *, epsilon=None, confidence=None): "
         "a gate for ensemble_gate.check(): every member's uniqueness is at least this score, between 0 and "
-        "1; at the radii of the ensemble mark, or at this epsilon."
+        "1; at the radii of the ensemble mark, or at this epsilon. "
+        "confidence=0.95: for all inputs like the points with this confidence, not for these alone."
     ),
     "ensemble_max_mutual_error": (
-        "ensemble_max_mutual_error(score, *, epsilon=None): "
+        "ensemble_max_mutual_error(score, *, epsilon=None, confidence=None): "
         "a gate for ensemble_gate.check(): the mutual error of every pair of members is at most this score, "
-        "between 0 and 1; at the radii of the ensemble mark, or at this epsilon."
+        "between 0 and 1; at the radii of the ensemble mark, or at this epsilon. "
+        "confidence=0.95: for all inputs like the points with this confidence, not for these alone."
     ),
 }

@@ -62,14 +62,14 @@ def read_marks(item: pytest.Item, settings: Settings) -> Marks:
     for mark in item.iter_markers():
         if mark.name not in GATES:
             continue
-        score, epsilons = _call(mark, _read_gate)
+        score, epsilons, confidence = _call(mark, _read_gate)
         if ensemble is None:
             raise MarkError(
                 f"@pytest.mark.{mark.name} is a gate without an ensemble. Say what to judge: "
                 "@pytest.mark.ensemble(members=[...], epsilon=...)."
             )
         for epsilon in epsilons or ensemble.epsilons:
-            gates[Gate(GATES[mark.name], score, epsilon)] = None
+            gates[Gate(GATES[mark.name], score, epsilon, confidence)] = None
     return Marks(ensemble, tuple(gates))
 
 
@@ -122,10 +122,18 @@ class _Ensemble:
         )
 
 
-def _read_gate(score: Any, *, epsilon: Any = None) -> tuple[float, tuple[float, ...] | None]:
+def _read_gate(
+    score: Any, *, epsilon: Any = None, confidence: Any = None
+) -> tuple[float, tuple[float, ...] | None, float | None]:
     if not _is(score, Real) or not 0 <= score <= 1:
         raise MarkError(f"score must be a number between 0 and 1; got {score!r}.")
-    return float(score), None if epsilon is None else _epsilons(epsilon)
+    if confidence is not None and not (_is(confidence, Real) and 0 < confidence < 1):
+        raise MarkError(f"confidence must be a number between 0 and 1, or None; got {confidence!r}.")
+    return (
+        float(score),
+        None if epsilon is None else _epsilons(epsilon),
+        None if confidence is None else float(confidence),
+    )
 
 
 def _members(members: Any) -> tuple[str, ...] | None:
@@ -204,7 +212,7 @@ def check_collected(
     problems: list[str] = []
     own = {line.partition(":")[0].partition("(")[0].strip() for line in collector.config.getini("markers")}
     for item in report.result:
-        if not isinstance(item, pytest.Item):
+        if not isinstance(item, pytest.Item) or key in item.stash:  # those of gate files say so themselves
             continue
         try:
             _check_names(item, own)

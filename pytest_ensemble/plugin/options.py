@@ -20,6 +20,7 @@ import pytest
 
 from pytest_ensemble.engines import ENGINES
 from pytest_ensemble.errors import did_you_mean
+from pytest_ensemble.report.layout import image_layout
 from pytest_ensemble.report.write import FORMATS
 
 __all__ = ["SETTINGS", "WORDS", "Setting", "add_options"]
@@ -39,6 +40,7 @@ class Setting(NamedTuple):
             like PATH.
         ini_only: not an option: a default for markers, or a matter of the machine.
         flag: the option takes no value and means "true".
+        option_only: for a single run; neither in the environment nor in the ini.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Setting(NamedTuple):
     several: bool = False
     ini_only: bool = False
     flag: bool = False
+    option_only: bool = False
 
     @property
     def option(self) -> str:
@@ -133,6 +136,12 @@ def _flag(text: str, folder: Path) -> bool:
     raise ValueError("is neither yes nor no. Valid: true, false.")
 
 
+def _reason(text: str, folder: Path) -> str:
+    if not text.strip():
+        raise ValueError("is no reason. Valid: a text that says why worse scores are fine.")
+    return text.strip()
+
+
 def _report(text: str, folder: Path) -> Path:
     path = _path(text, folder)
     if path.suffix.lower() not in FORMATS:
@@ -142,6 +151,19 @@ def _report(text: str, folder: Path) -> Path:
     if path.is_dir():
         raise ValueError("can't be written: it is a folder.")
     return path
+
+
+def _image_shape(text: str, folder: Path) -> tuple[int, ...] | None:
+    if text == "none":
+        return None
+    sides = text.lower().split("x")
+    shape = tuple(int(side) for side in sides if side.isdecimal())
+    if len(shape) != len(sides) or image_layout(shape) is None:
+        raise ValueError(
+            "is not the shape of an image. Valid: height x width, at least 4 each, with 1 or 3 channels "
+            "before or after if there are any, like 8x8, 3x32x32 or 32x32x3; or 'none'."
+        )
+    return shape
 
 
 def _folder(text: str, folder: Path) -> Path:
@@ -209,6 +231,12 @@ SETTINGS = (
         _path,
         metavar="FILE",
         check=_check_data,
+    ),
+    Setting(
+        "gates",
+        "Gate file to run, too (default: ensemble.toml in the rootdir, if there is one).",
+        _path,
+        metavar="FILE",
     ),
     Setting(
         "engine",
@@ -286,6 +314,20 @@ SETTINGS = (
         several=True,
     ),
     Setting(
+        "image_shape",
+        "Shape of one input, like 8x8 or 3x32x32: reports show flat inputs as such images.",
+        _image_shape,
+        metavar="HxW",
+    ),
+    Setting(
+        "step_summary",
+        "Append the Markdown report to the file that GITHUB_STEP_SUMMARY names, if it is set: on (default), "
+        "off.",
+        _flag,
+        True,
+        metavar="on|off",
+    ),
+    Setting(
         "certificates",
         "Write proofs of what our own engine answers with 'no mutual error' to this folder; 'python -m "
         "pytest_ensemble.certificates DIR' checks them again. Solving takes longer, and nothing that was "
@@ -316,6 +358,28 @@ SETTINGS = (
         metavar="N",
     ),
     Setting(
+        "baseline",
+        "Ratchet: fail if a score of a gate is worse than the one that this file keeps; see "
+        "--ensemble-baseline-update.",
+        _path,
+        metavar="FILE",
+    ),
+    Setting(
+        "baseline_update",
+        "Keep better scores, and those of new gates, in the baseline.",
+        _flag,
+        False,
+        flag=True,
+        option_only=True,
+    ),
+    Setting(
+        "baseline_accept",
+        "Keep worse scores in the baseline, too, and with them this reason and the date.",
+        _reason,
+        metavar="REASON",
+        option_only=True,
+    ),
+    Setting(
         "points", "Agreement points of ensembles that don't say (default: 200).", _points, 200, ini_only=True
     ),
     Setting("bounds", "Bounds of ensembles that don't say: 'low, high', or 'none'.", _bounds, ini_only=True),
@@ -330,7 +394,9 @@ def add_options(parser: pytest.Parser) -> None:
     """Declare all settings to pytest."""
     group = parser.getgroup("ensemble", "ensemble gates")
     for setting in SETTINGS:
-        where = "" if setting.ini_only else f" Also {setting.variable} and {setting.ini} in the ini."
+        where = f" Also {setting.variable} and {setting.ini} in the ini."
+        if setting.ini_only or setting.option_only:
+            where = ""
         if not setting.ini_only:
             how: dict[str, Any] = {"action": "store", "metavar": setting.metavar}
             if setting.several:
@@ -345,4 +411,5 @@ def add_options(parser: pytest.Parser) -> None:
                 **how,
             )
         kind: Literal["args", "string"] = "args" if setting.several or setting.name in WORDS else "string"
-        parser.addini(setting.ini, setting.help, type=kind, default=None)
+        if not setting.option_only:
+            parser.addini(setting.ini, setting.help, type=kind, default=None)

@@ -7,7 +7,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +15,6 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from pytest_ensemble.analysis.analysis import Analysis
 from pytest_ensemble.analysis.audit import Contradiction
@@ -23,7 +22,10 @@ from pytest_ensemble.analysis.points import Data, Points, agreement_points, load
 from pytest_ensemble.errors import DataError, EnsembleError, ModelError
 from pytest_ensemble.networks.model import Model
 from pytest_ensemble.networks.pool import Pool
+from pytest_ensemble.networks.preprocessing import prepared_pool
+from pytest_ensemble.networks.steps import Steps
 from pytest_ensemble.plugin.cache import store_of
+from pytest_ensemble.plugin.exhibits import numbers
 from pytest_ensemble.plugin.keys import state_of
 from pytest_ensemble.plugin.markers import EnsembleMark
 from pytest_ensemble.plugin.options import SETTINGS
@@ -34,7 +36,7 @@ from pytest_ensemble.queries.answer import Outcome
 from pytest_ensemble.queries.ball import read_bounds
 from pytest_ensemble.report import document
 from pytest_ensemble.report.audit import AuditResult, ContradictionEntry
-from pytest_ensemble.report.document import Entry, Queries
+from pytest_ensemble.report.document import Entry, Queries, Stage
 from pytest_ensemble.runtime.cached import STORED
 from pytest_ensemble.runtime.progress import Progress
 from pytest_ensemble.runtime.store import Store
@@ -139,6 +141,12 @@ class Session:
         if isinstance(value, Iterable):
             return self._keep(value, lambda: Pool(self._read_model(part) for part in value))
         raise self._not_a_pool(value)
+
+    def prepared(self, pool: Pool, steps: Mapping[str, Steps]) -> Pool:
+        """The pool with a pipeline's steps before its models, by name ("" for all others)."""
+        key = ("prepared", self._digest_pool(pool), tuple(sorted(steps.items(), key=lambda item: item[0])))
+        proofs = self.settings.certificates
+        return self._once(key, lambda: prepared_pool(pool, steps, proofs and proofs / "models"))
 
     def _read_model(self, value: Any) -> Model:
         if isinstance(value, Model):
@@ -276,6 +284,10 @@ class Session:
                 dict(stats.unknown),
                 dict(by_engine),
                 round(float(sum(stats.seconds.values())), 3),
+                tuple(
+                    Stage(engine, stage, count, round(float(stats.seconds[engine, stage]), 6))
+                    for (engine, stage), count in stats.solved.items()
+                ),
             )
         return total
 
@@ -311,7 +323,7 @@ def _contradiction(analysis: Analysis, one: Contradiction) -> ContradictionEntry
         one.point,
         int(points.indices[one.point]),
         points.data.source,
-        _numbers(one.query.ball.center),
+        numbers(one.query.ball.center),
         one.query.label,
         one.query.ball.epsilon,
         None if bounds is None else (bounds[0], bounds[1]),
@@ -319,13 +331,8 @@ def _contradiction(analysis: Analysis, one: Contradiction) -> ContradictionEntry
         str(one.answer.outcome),
         one.second.engine,
         str(one.second.outcome),
-        None if witness is None else _numbers(witness),
+        None if witness is None else numbers(witness),
     )
-
-
-def _numbers(x: NDArray[np.float32]) -> tuple[float, ...]:
-    """The shortest numbers that float32 reads as these."""
-    return tuple(float(str(value)) for value in x.reshape(-1))
 
 
 def plain_bounds(bounds: Any, pool: Pool) -> list[Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from pytest_ensemble.plugin.options import SETTINGS, WORDS, Setting
 __all__ = ["Settings", "read_settings"]
 
 # What a test must be run with again to give the same verdict.
-_VERDICT = {"pool", "data", "engine", "timeout", "budget", "inconclusive"}
+_VERDICT = {"pool", "data", "engine", "timeout", "budget", "inconclusive", "baseline"}
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,13 @@ class Settings:
     Attributes:
         sources: where each setting that was given came from, as users know it.
         arguments: what stood on the command line and changes verdicts, to run a test again.
+        given: the text of each setting that was given, by where, for reports.
+        command: what pytest was called with.
     """
 
     pool: str | None
     data: Path | None
+    gates: Path | None
     engine: str
     timeout: float | None
     budget: float | None
@@ -43,11 +47,18 @@ class Settings:
     cache: Literal["rw", "ro", "off"]
     cache_dir: Path | None
     audit: int
+    baseline: Path | None
+    baseline_update: bool
+    baseline_accept: str | None
     points: int | Literal["all"]
     bounds: tuple[float, float] | None
     epsilon: tuple[float, ...] | None
+    image_shape: tuple[int, ...] | None
+    step_summary: bool
     sources: Mapping[str, str]
     arguments: tuple[str, ...]
+    given: Mapping[str, str]
+    command: str
 
 
 def read_settings(config: pytest.Config) -> Settings:
@@ -59,6 +70,7 @@ def read_settings(config: pytest.Config) -> Settings:
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     arguments: list[str] = []
+    given: dict[str, str] = {}
     for setting in SETTINGS:
         texts, source, folder, for_this_run = _given(setting, config)
         if not texts:
@@ -67,9 +79,11 @@ def read_settings(config: pytest.Config) -> Settings:
         parsed = [_parse(setting, text, source, folder, for_this_run) for text in texts]
         values[setting.name] = tuple(parsed) if setting.several else parsed[-1]
         sources[setting.name] = source
+        given[source] = " ".join(texts)
         if setting.name in _VERDICT and source == setting.option:
             arguments.append(f"{setting.option}={texts[-1]}")
-    return Settings(**values, sources=sources, arguments=tuple(arguments))
+    command = shlex.join(["pytest", *map(str, config.invocation_params.args)])
+    return Settings(**values, sources=sources, arguments=tuple(arguments), given=given, command=command)
 
 
 def _given(setting: Setting, config: pytest.Config) -> tuple[Sequence[str], str, Path, bool]:
@@ -79,10 +93,12 @@ def _given(setting: Setting, config: pytest.Config) -> tuple[Sequence[str], str,
         option = config.getoption(setting.ini)
         if option is not None:
             return (option if setting.several else [option]), setting.option, here, True
-        variable = os.environ.get(setting.variable, "").strip()
+        variable = "" if setting.option_only else os.environ.get(setting.variable, "").strip()
         if variable:
             texts = variable.split(os.pathsep) if setting.several else [variable]
             return texts, f"environment variable {setting.variable}", here, True
+    if setting.option_only:
+        return [], "", here, True
     value = config.getini(setting.ini)
     home, file = config.rootpath, "ini"
     if config.inipath is not None:

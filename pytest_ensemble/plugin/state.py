@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_ensemble.analysis.baseline import Baseline
 from pytest_ensemble.analysis.gates import Verdict
 from pytest_ensemble.plugin.keys import MARKS
 from pytest_ensemble.plugin.settings import Settings
 from pytest_ensemble.report.audit import AuditResult
-from pytest_ensemble.report.document import Document, Entry, GateResult, Queries
+from pytest_ensemble.report.document import Document, Entry, GateResult, Queries, Run
 
 if TYPE_CHECKING:
     from pytest_ensemble.plugin.session import Session
@@ -37,10 +38,13 @@ class State:
         lost: workers that ended without saying what they found.
         session: what tests share; None until one uses the plugin.
         lent: a folder that workers share for this run.
+        baseline: scores that were reached, before this run.
+        baseline_written: whether this run changed them.
         failed_reports: why reports could not be written.
     """
 
     settings: Settings
+    baseline: Baseline | None = None
     entries: list[Entry] = field(default_factory=list)
     declared: list[GateResult] = field(default_factory=list)
     workers: dict[str, Document] = field(default_factory=dict)
@@ -48,6 +52,7 @@ class State:
     session: Session | None = None
     lent: Path | None = None
     failed_reports: list[str] = field(default_factory=list)
+    baseline_written: bool = False
 
     def document(self) -> Document:
         """All that is known, workers included. Gates that nothing is known of are inconclusive."""
@@ -69,11 +74,12 @@ class State:
         if self.session is not None and self.session.store is not None:
             notes += self.session.store.notes
         unique = tuple(dict.fromkeys(notes))
-        return Document.of([*others, *gates.values()], queries, versions(), audit, unique)
+        run = Run(self.settings.command, self.settings.given)
+        return Document.of([*others, *gates.values()], queries, versions(), audit, unique, run)
 
 
-def _identity(gate: GateResult) -> tuple[str, str, float, float]:
-    return gate.test, gate.metric, gate.epsilon, gate.threshold
+def _identity(gate: GateResult) -> tuple[str, str, float, float, float | None]:
+    return gate.test, gate.metric, gate.epsilon, gate.threshold, gate.confidence
 
 
 def declared_gates(items: Iterable[pytest.Item]) -> list[GateResult]:
@@ -89,6 +95,7 @@ def declared_gates(items: Iterable[pytest.Item]) -> list[GateResult]:
             None,
             0.0,
             1.0,
+            confidence=gate.confidence,
         )
         for item in items
         if (marks := item.stash.get(MARKS, None)) is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from rich.text import Text
@@ -13,9 +14,10 @@ from pytest_ensemble.plugin.state import State
 from pytest_ensemble.report.audit import audit_line, contradiction_lines
 from pytest_ensemble.report.drawing import Style, draw, gate_table
 from pytest_ensemble.report.heatmap import heatmaps
+from pytest_ensemble.report.ratchet import counts_line
 from pytest_ensemble.report.terminal import gate_line, queries_line, swap_lines
 
-__all__ = ["encodable", "style_of", "write_summary"]
+__all__ = ["append_step_summary", "encodable", "style_of", "write_summary"]
 
 Markup = dict[str, bool]
 _COLOURS: dict[Verdict, Markup] = {
@@ -95,6 +97,10 @@ def _rest(state: State, exitstatus: int, *, quiet: bool) -> Iterator[tuple[str, 
         yield from ((printable(note), {"yellow": True}) for note in found.notes)
     if found.audit.contradictions or (found.audit.asked and not quiet):
         yield audit_line(found.audit), {"red": True} if found.audit.contradictions else {}
+    if state.settings.baseline is not None and used and not quiet:
+        update = state.settings.baseline_update
+        where = str(state.settings.baseline)
+        yield counts_line(found.baseline, where, written=state.baseline_written, better=update), {}
     if not used and exitstatus in (0, 1, 5) and state.settings.sources.get("pool") == "--ensemble-pool":
         yield (
             "--ensemble-pool is given, but no selected test declares a gate. Mark one with "
@@ -119,3 +125,16 @@ def _audit(state: State) -> Iterator[str]:
     yield "    from pytest_ensemble import decide"
     for entry in found:
         yield from contradiction_lines(entry)
+
+
+def append_step_summary(state: State, path: Path) -> None:
+    """Append the Markdown report to the summary of a job on GitHub; it fails no run."""
+    from pytest_ensemble.report.markdown import append
+
+    found = state.document()
+    if not found.gates and not found.ensembles:
+        return
+    try:
+        append(found, path)
+    except OSError as problem:
+        state.failed_reports.append(f"{path} (GITHUB_STEP_SUMMARY) could not be written: {problem}")

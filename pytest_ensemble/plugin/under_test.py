@@ -12,9 +12,12 @@ from pytest_ensemble.analysis.gates import Gate, certain, scores_of
 from pytest_ensemble.analysis.points import Points
 from pytest_ensemble.analysis.scores import Interval, Pair, Tally, pairs_of, uniqueness
 from pytest_ensemble.analysis.selection import Swap
+from pytest_ensemble.analysis.statistics import Sample
 from pytest_ensemble.errors import QueryError
+from pytest_ensemble.plugin import exhibits
 from pytest_ensemble.plugin.session import Session, Subject, digest, plain_bounds
 from pytest_ensemble.queries.answer import Answer, Outcome
+from pytest_ensemble.queries.shrink import shrink
 from pytest_ensemble.report import document
 
 __all__ = ["EnsembleUnderTest"]
@@ -51,6 +54,11 @@ class EnsembleUnderTest:
         self._entries = session.entries
         self._tallied: dict[float, dict[Pair, Tally]] = {}  # as they are in the report
         self._describe(subject, test)
+
+    @property
+    def sample(self) -> Sample:
+        """How much stands behind the scores."""
+        return Sample(len(self.points), len(self.members) - 1)
 
     @property
     def points(self) -> Points:
@@ -96,14 +104,14 @@ class EnsembleUnderTest:
     def solve(self, gates: Sequence[Gate]) -> None:
         """Answer all queries of the gates in one go, so that the engine can share work.
 
-        With --ensemble-fail-fast only until their verdicts are certain.
+        With --ensemble-fail-fast only until their verdicts are certain; a baseline needs the whole scores.
         """
-        fast = self._session.settings.fail_fast
+        fast = self._session.settings.fail_fast and self._session.settings.baseline is None
         with self._session.solving(self._analysis, self._test):
             self._analysis.solve(
                 self.members,
                 sorted({gate.epsilon for gate in gates}),
-                (lambda: certain(gates, self.scores)) if fast else None,
+                (lambda: certain(gates, self.scores, self.sample)) if fast else None,
             )
 
     def scores(self, gate: Gate) -> dict[str, Interval]:
@@ -121,14 +129,16 @@ class EnsembleUnderTest:
         self._record(float(epsilon), self._known(epsilon))
 
     def show(self, pair: Pair, epsilon: float) -> None:
-        """Put an input on which both err into the report: the one nearest to its point."""
+        """Put an input on which both err into the report: the one nearest to its point, made smaller."""
         brackets = [self._analysis.bracket(pair, point) for point in range(len(self.points))]
         found = [point for point, b in enumerate(brackets) if b.outcome(epsilon) is Outcome.SAT]
         if not found:
             return
         point = min(found, key=lambda k: brackets[k].witnessed)
-        witness = brackets[point].witness
-        assert witness is not None
+        known = brackets[point].witness
+        assert known is not None
+        query = self._analysis.query(pair, point, epsilon)
+        witness = shrink(query, known)
         pool = self._analysis.pool
         self._entries.append(
             document.Example(
@@ -139,7 +149,7 @@ class EnsembleUnderTest:
                 int(self.points.indices[point]),
                 int(self.points.labels[point]),
                 {name: int(pool[name].predict(witness.reshape(1, -1))[0]) for name in pair},
-                brackets[point].witnessed,
+                float(query.ball.distance(witness)[0]),
             )
         )
 
@@ -196,6 +206,11 @@ class EnsembleUnderTest:
         for name, score in self._uniqueness(tallies).items():
             own = sum(count for pair, count in unasked.items() if name in pair)
             self._entries.append(document.Uniqueness(self.key, epsilon, name, score.low, score.high, own))
+        if self._session.settings.report:
+            shape = self._session.settings.image_shape
+            found = exhibits.gallery(self._analysis, self.key, self.members, epsilon, shape)
+            self._entries.extend(found)
+            self._entries.extend(exhibits.curves(self._analysis, self.key, self.members))
 
     def _describe(self, subject: Subject, test: str) -> None:
         """Put the ensemble, its pool and points into the report."""

@@ -19,12 +19,13 @@ be read as they are. Scores are intervals `low .. high`: the ends differ where q
                   points; unasked: those of the unknown that no engine was asked about (--ensemble-fail-fast)
     uniqueness    [{ensemble, epsilon, member, low, high, unasked}]  unasked: queries of its pairs
     gates         [{ensemble, test, metric, epsilon, threshold, verdict, subject, low, high, undecided,
-                  partial}]
+                  partial, confidence, bound}]
                   metric: "min_uniqueness" or "max_mutual_error"; verdict: "pass", "fail" or
                   "inconclusive"; subject: the worst member "a" or pair "a~b" with its score; undecided:
                   number of undecided queries by reason, "not asked" among them; partial: true if the
                   verdict was certain before all was asked (--ensemble-fail-fast): low .. high is wider than
-                  it would be, the verdict is the same. The lists may know more, from other tests. A gate
+                  it would be, the verdict is the same. confidence, bound: null, or what the gate asks for and
+                  where the worst end is with it. The lists may know more, from other tests. A gate
                   that was declared and never checked (test skipped, or its process crashed) is inconclusive
                   between 0 and 1, its subject and ensemble are null.
     suggestions   [{ensemble, epsilon, out, in, uniqueness_before, uniqueness_after, accuracy_before,
@@ -32,11 +33,21 @@ be read as they are. Scores are intervals `low .. high`: the ends differ where q
     examples      [{ensemble, epsilon, pair, point, row, label, says, distance}]  inputs on which both of a
                   failing gate's worst pair err; point: number among the agreement points; row: in the data;
                   says: the label that each gives it, as onnxruntime computes it; distance: from the point
-    queries       {total, sat, unsat, unknown: {reason: number}, by_engine: {engine: number}, seconds}
+    baseline      [{test, metric, epsilon, subject, move, low, high, before, reason}]  see
+                  report/ratchet.py; before: null or [low, high]; reason: why a loss was accepted, or null
+    curves        [{ensemble, pair, points, witnessed: [number], proven: [number]}]  mutual error at every
+                  epsilon: at least the share of points witnessed at a distance <= epsilon, at most one minus
+                  the share proven at >= epsilon; both ascending, points with none are left out
+    gallery       [{ensemble, pair, point, row, label, distance, shape, x, witness, says: {name: label},
+                  scores: {name: [number]}}]  inputs that both of the worst pairs misclassify, and what each
+                  member says; x, witness: flat, null where too large
+    queries       {total, sat, unsat, unknown: {reason: number}, by_engine: {engine: number}, seconds,
+                  stages: [{engine, stage, queries, seconds}]}
                   that were answered, each once; those that earlier runs had answered are of engine "store"
     audit         {asked, agreed, undecided, contradictions}  decided queries that others answered again
                   contradictions: [{pair, sha256, models, point, row, data, x, label, epsilon, bounds, engine,
                   outcome, second_engine, second_outcome, witness}]  with all it takes to ask both once more
+    run           {command, settings: {where: text}}  settings as they were given; thresholds are in gates
     versions      {package: version}
     notes         [text]  what went wrong without touching a verdict, with the cache for example
 """
@@ -48,13 +59,33 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_ensemble.analysis.gates import Metric, Verdict
+from pytest_ensemble.analysis.gates import Verdict
 from pytest_ensemble.analysis.scores import Interval
 from pytest_ensemble.report.audit import AuditResult
+from pytest_ensemble.report.entries import (
+    STORED,
+    Counterexample,
+    Curve,
+    Ensemble,
+    Entry,
+    Example,
+    GateResult,
+    Member,
+    MutualError,
+    PointSet,
+    Queries,
+    Run,
+    Stage,
+    Suggestion,
+    Uniqueness,
+)
+from pytest_ensemble.report.ratchet import Comparison
 
 __all__ = [
     "SCHEMA",
     "STORED",
+    "Counterexample",
+    "Curve",
     "Document",
     "Ensemble",
     "Entry",
@@ -64,170 +95,13 @@ __all__ = [
     "MutualError",
     "PointSet",
     "Queries",
+    "Run",
+    "Stage",
     "Suggestion",
     "Uniqueness",
 ]
 
 SCHEMA = "pytest-ensemble/1"
-STORED = "store"  # stands for an engine where earlier runs had answered
-
-
-@dataclass(frozen=True)
-class Ensemble:
-    """Members that were judged together, around one set of points.
-
-    Attributes:
-        ensemble: content key of pool, data, points, bounds, engine and members.
-        tests: ids of the tests that asked.
-        members: names.
-        candidates: the rest of the pool.
-        bounds: None, or (low, high), each a number or one number per input.
-        engine: its name.
-    """
-
-    ensemble: str
-    tests: tuple[str, ...]
-    members: tuple[str, ...]
-    candidates: tuple[str, ...]
-    bounds: tuple[Any, Any] | None
-    engine: str
-
-
-@dataclass(frozen=True)
-class Member:
-    """A network of the pool; its accuracy is on the labelled data."""
-
-    ensemble: str
-    name: str
-    sha256: str
-    accuracy: float
-
-
-@dataclass(frozen=True)
-class PointSet:
-    """The agreement points; `indices` are rows of the labelled data, `label` is None for any."""
-
-    ensemble: str
-    count: int
-    label: int | None
-    indices: tuple[int, ...]
-    sha256: str
-
-
-@dataclass(frozen=True)
-class MutualError:
-    """The score of a pair, and the numbers of points behind it."""
-
-    ensemble: str
-    epsilon: float
-    pair: tuple[str, str]
-    low: float
-    high: float
-    sat: int
-    unsat: int
-    unknown: int
-    unasked: int = 0
-
-    @property
-    def score(self) -> Interval:
-        """`low` and `high` as one value."""
-        return Interval(self.low, self.high)
-
-
-@dataclass(frozen=True)
-class Uniqueness:
-    """The score of a member within its ensemble."""
-
-    ensemble: str
-    epsilon: float
-    member: str
-    low: float
-    high: float
-    unasked: int = 0
-
-    @property
-    def score(self) -> Interval:
-        """`low` and `high` as one value."""
-        return Interval(self.low, self.high)
-
-
-@dataclass(frozen=True)
-class GateResult:
-    """The verdict on one gate of one test; `subject` is the worst member or pair, None if unchecked."""
-
-    ensemble: str | None
-    test: str
-    metric: Metric
-    epsilon: float
-    threshold: float
-    verdict: Verdict
-    subject: str | None
-    low: float
-    high: float
-    undecided: Mapping[str, int] = field(default_factory=dict)
-    partial: bool = False
-
-    @property
-    def score(self) -> Interval:
-        """`low` and `high` as one value."""
-        return Interval(self.low, self.high)
-
-
-@dataclass(frozen=True)
-class Suggestion:
-    """One swap of the iterative selection: `out` leaves, `into` takes its place ("in" as JSON)."""
-
-    ensemble: str
-    epsilon: float
-    out: str
-    into: str
-    uniqueness_before: Interval
-    uniqueness_after: Interval
-    accuracy_before: float
-    accuracy_after: float
-
-
-@dataclass(frozen=True)
-class Example:
-    """An input near agreement point number `point` that both members of a pair misclassify."""
-
-    ensemble: str
-    epsilon: float
-    pair: tuple[str, str]
-    point: int
-    row: int
-    label: int
-    says: Mapping[str, int]
-    distance: float
-
-
-Entry = Ensemble | Member | PointSet | MutualError | Uniqueness | GateResult | Suggestion | Example
-
-
-@dataclass(frozen=True)
-class Queries:
-    """What was given to engines: how many, by outcome and by engine, and how long they took."""
-
-    total: int = 0
-    sat: int = 0
-    unsat: int = 0
-    unknown: Mapping[str, int] = field(default_factory=dict)
-    by_engine: Mapping[str, int] = field(default_factory=dict)
-    seconds: float = 0.0
-
-    def __add__(self, other: Queries) -> Queries:
-        return Queries(
-            self.total + other.total,
-            self.sat + other.sat,
-            self.unsat + other.unsat,
-            _sum(self.unknown, other.unknown),
-            _sum(self.by_engine, other.by_engine),
-            self.seconds + other.seconds,
-        )
-
-
-def _sum(a: Mapping[str, int], b: Mapping[str, int]) -> dict[str, int]:
-    return {name: a.get(name, 0) + b.get(name, 0) for name in sorted({*a, *b})}
 
 
 @dataclass(frozen=True)
@@ -242,10 +116,14 @@ class Document:
     gates: tuple[GateResult, ...] = ()
     suggestions: tuple[Suggestion, ...] = ()
     examples: tuple[Example, ...] = ()
-    queries: Queries = Queries()
+    baseline: tuple[Comparison, ...] = ()
+    curves: tuple[Curve, ...] = ()
+    gallery: tuple[Counterexample, ...] = ()
+    queries: Queries = field(default_factory=Queries)
     versions: Mapping[str, str] = field(default_factory=dict)
     audit: AuditResult = field(default_factory=AuditResult)
     notes: tuple[str, ...] = ()
+    run: Run = field(default_factory=Run)
 
     @property
     def epsilons(self) -> tuple[float, ...]:
@@ -277,10 +155,11 @@ class Document:
         versions: Mapping[str, str] | None = None,
         audit: AuditResult | None = None,
         notes: tuple[str, ...] = (),
+        run: Run | None = None,
     ) -> Document:
         """A document of these entries; the later of two with one key counts, tests of ensembles add up.
 
-        But of two scores that of which less was left unasked.
+        But of two scores that of which less was left unasked, and curves add what they know.
         """
         merged: dict[tuple[Any, ...], Entry] = {}
         for entry in entries:
@@ -288,6 +167,8 @@ class Document:
             if isinstance(entry, Ensemble) and isinstance(known := merged.get(key), Ensemble):
                 tests = tuple(sorted({*known.tests, *entry.tests}))
                 entry = dataclasses.replace(entry, tests=tests)
+            if isinstance(entry, Curve) and isinstance(other := merged.get(key), Curve):
+                entry = other.merge(entry)
             if isinstance(entry, (MutualError, Uniqueness)):
                 known_score = merged.get(key)
                 if isinstance(known_score, type(entry)) and known_score.unasked < entry.unasked:
@@ -303,6 +184,7 @@ class Document:
             versions=versions or {},
             audit=audit or AuditResult(),
             notes=notes,
+            run=run or Run(),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -316,6 +198,7 @@ class Document:
             **lists,
             "queries": _plain(self.queries),
             "audit": self.audit.to_json(),
+            "run": _plain(self.run),
             "versions": dict(self.versions),
             "notes": list(self.notes),
         }
@@ -329,10 +212,13 @@ class Document:
         """
         if value.get("schema") != SCHEMA:
             raise ValueError(f"A report of schema {SCHEMA!r} is needed; this is {value.get('schema')!r}.")
-        entries = [_read(kind, entry) for name, kind in _LISTS.items() for entry in value[name]]
+        lists = {name: value.get(name, []) if name in _LATER else value[name] for name in _LISTS}
+        entries = [_read(_LISTS[name], entry) for name, found in lists.items() for entry in found]
         audit = AuditResult.from_json(value["audit"]) if "audit" in value else None
         notes = tuple(value.get("notes", ()))
-        return cls.of(entries, _read(Queries, value["queries"]), value["versions"], audit, notes)
+        run = _read(Run, value.get("run", {"command": "", "settings": {}}))
+        queries = _read(Queries, value["queries"])
+        return cls.of(entries, queries, value["versions"], audit, notes, run)
 
 
 _LISTS: dict[str, type[Entry]] = {
@@ -344,7 +230,20 @@ _LISTS: dict[str, type[Entry]] = {
     "gates": GateResult,
     "suggestions": Suggestion,
     "examples": Example,
+    "baseline": Comparison,
+    "curves": Curve,
+    "gallery": Counterexample,
 }
+_LATER = (
+    "baseline",
+    "curves",
+    "gallery",
+    "unasked",
+    "partial",
+    "confidence",
+    "bound",
+    "stages",
+)  # may be missing: they came later
 # What makes two entries the same one.
 _IDENTITY: dict[type[Entry], tuple[str, ...]] = {
     Ensemble: ("ensemble",),
@@ -352,9 +251,12 @@ _IDENTITY: dict[type[Entry], tuple[str, ...]] = {
     PointSet: ("ensemble",),
     MutualError: ("ensemble", "epsilon", "pair"),
     Uniqueness: ("ensemble", "epsilon", "member"),
-    GateResult: ("test", "metric", "epsilon", "threshold"),
+    GateResult: ("test", "metric", "epsilon", "threshold", "confidence"),
     Suggestion: ("ensemble", "epsilon", "out", "into"),
     Example: ("ensemble", "epsilon", "pair"),
+    Comparison: ("test", "metric", "epsilon", "subject"),
+    Curve: ("ensemble", "pair"),
+    Counterexample: ("ensemble", "pair", "point"),
 }
 _AS_JSON = {"into": "in"}  # a keyword of Python
 
@@ -374,16 +276,20 @@ def _read(kind: type[Any], value: Mapping[str, Any]) -> Any:
     """An instance of the dataclass; unknown fields are left out, and those that came later may be missing."""
     given: dict[str, Any] = {}
     for name in (part.name for part in dataclasses.fields(kind)):
-        if name in ("unasked", "partial") and name not in value:
+        if name in _LATER and name not in value:
             continue
         part = value[_AS_JSON.get(name, name)]
         if name == "verdict":
             part = Verdict(part)
         elif name.startswith("uniqueness_"):
             part = Interval(part["low"], part["high"])
+        elif name == "stages":
+            part = tuple(_read(Stage, stage) for stage in part)
         given[name] = _frozen(part)
     return kind(**given)
 
 
 def _frozen(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _frozen(part) for name, part in value.items()}
     return tuple(_frozen(part) for part in value) if isinstance(value, list) else value

@@ -23,7 +23,14 @@ from pytest_ensemble.report.terminal import GATE_HEADER, Block, Fact, gate_cells
 __all__ = ["PLAIN", "Style", "cut", "draw", "failure", "gate_table"]
 
 _KEY = 16  # columns of a fact's name
-_COLOURS = {"FAIL": "red", "fail": "red", "inconclusive": "yellow", "pass": "green"}
+_COLOURS = {
+    "FAIL": "red",
+    "fail": "red",
+    "worse": "red",
+    "inconclusive": "yellow",
+    "open": "yellow",
+    "pass": "green",
+}
 _TEST, _WORST = GATE_HEADER.index("test"), GATE_HEADER.index("worst")
 _LEAST = 5  # columns that a name is cut to
 _LEAST_TEST = 24  # the same for a test's

@@ -13,6 +13,7 @@ from typing import TypedDict
 
 from pytest_ensemble.analysis.gates import Gate, Verdict
 from pytest_ensemble.analysis.scores import Interval
+from pytest_ensemble.analysis.statistics import Sample, points_needed
 from pytest_ensemble.errors import printable
 from pytest_ensemble.report.document import STORED, Document, GateResult, MutualError, Queries
 
@@ -21,11 +22,13 @@ __all__ = [
     "Block",
     "Fact",
     "blocks",
+    "fact",
     "gate_cells",
     "gate_line",
     "queries_line",
     "severity",
     "swap_lines",
+    "title_of",
     "worst_pair",
 ]
 
@@ -101,7 +104,7 @@ def blocks(
                 facts=facts,
             )
         )
-    found[-1]["facts"].append(_fact("rerun", [rerun]))
+    found[-1]["facts"].append(fact("rerun", [rerun]))
     return found
 
 
@@ -121,11 +124,16 @@ def _miss(gate: GateResult) -> float:
 def _headline(document: Document, gate: GateResult) -> str:
     """One plain line: it is all that short summaries and annotations show."""
     show = _digits(gate, [gate.score])
-    title, what = _title(gate.test), f"{gate.subject} {_noun(gate)} {show(gate.score)}"
+    title, what = title_of(gate.test), f"{gate.subject} {_noun(gate)} {show(gate.score)}"
     if gate.verdict is Verdict.INCONCLUSIVE:
         total = sum(entry.unknown for entry in document.pairs(gate).values())
         reasons = _counts(gate.undecided) or "reasons unknown"
         need = show(gate.threshold)
+        if gate.confidence is not None:
+            return (
+                f"{title}: inconclusive: {what}, {_assured(gate, show)}, needs {_relation(gate)} {need} at "
+                f"epsilon {gate.epsilon:g} ({_sample(document, gate).points} points, {total} undecided)"
+            )
         return (
             f"{title}: inconclusive: {what}, needs {_relation(gate)} {need} at epsilon {gate.epsilon:g} "
             f"({total} undecided: {reasons})"
@@ -146,28 +154,30 @@ def _facts(document: Document, gate: GateResult) -> Iterator[Fact]:
         texts = [f"{name} {score}" for name, score in partners.items() if name in shown]
         if len(partners) > len(shown):
             texts.append(f"... and {len(partners) - len(shown)} less")
-        yield _fact(f"{gate.subject} errs with", texts)
+        yield fact(f"{gate.subject} errs with", texts)
     for example in document.examples:
         if (example.ensemble, example.epsilon) == (gate.ensemble, gate.epsilon) and worst_pair(
             document, gate
         ) == example.pair:
             says = ", ".join(f"{name} says {label}" for name, label in example.says.items())
             text = f"point {example.point}, label {example.label}: {says}; replayed in onnxruntime"
-            yield _fact("example", [text])
+            yield fact("example", [text])
     if gate.verdict is Verdict.INCONCLUSIVE:
+        if gate.confidence is not None:
+            yield fact("what to do", [f"points: {_more_points(document, gate)}"])
         for reason in gate.undecided:
-            yield _fact("what to do", [f"{reason}: {_ADVICE.get(reason, 'try another --ensemble-engine')}"])
+            yield fact("what to do", [f"{reason}: {_ADVICE.get(reason, 'try another --ensemble-engine')}"])
 
 
 def _suggestion(document: Document, gate: GateResult, suggested: bool) -> Iterator[Fact]:
     swaps = list(swap_lines(document, gate))
     if swaps:
         for k, text in enumerate(swaps):
-            yield _fact("" if k else "suggestion", text.split("; "), "; ")
+            yield fact("" if k else "suggestion", text.split("; "), "; ")
     elif suggested and gate.verdict is Verdict.FAIL and not gate.partial:
-        yield _fact("suggestion", [_no_swap(document, gate)])
+        yield fact("suggestion", [_no_swap(document, gate)])
     elif suggested and gate.verdict is Verdict.FAIL:
-        yield _fact("suggestion", ["not looked for; add --ensemble-suggest=always"])
+        yield fact("suggestion", ["not looked for; add --ensemble-suggest=always"])
 
 
 def swap_lines(document: Document, gate: GateResult) -> Iterator[str]:
@@ -203,8 +213,9 @@ def _table(document: Document, gate: GateResult) -> tuple[list[list[str]], list[
     Members in their order, or pairs with the worst first; at most so many rows, passing ones go first.
     """
     rows = dict(_rows(document, gate))
-    rule = Gate(gate.metric, gate.threshold, gate.epsilon)
-    verdicts = {name: rule.verdict(score) for name, (score, _, _) in rows.items()}
+    rule = Gate(gate.metric, gate.threshold, gate.epsilon, gate.confidence)
+    sample = _sample(document, gate)
+    verdicts = {name: rule.verdict(score, sample) for name, (score, _, _) in rows.items()}
     sign = 1 if gate.metric == "min_uniqueness" else -1
     worst_first = sorted(
         rows,
@@ -218,14 +229,18 @@ def _table(document: Document, gate: GateResult) -> tuple[list[list[str]], list[
     if gate.metric == "min_uniqueness":
         kept = [name for name in rows if name in kept]
     show = _digits(gate, [rows[name][0] for name in kept])
-    cells = [["member" if sign > 0 else "pair", _noun(gate), "need", "undecided", "verdict"]]
+    noun = _noun(gate) + ("" if gate.confidence is None else f" (at {_percent(gate.confidence)})")
+    cells = [["member" if sign > 0 else "pair", noun, "need", "undecided", "verdict"]]
     for name in kept:
         score, unknown, total = rows[name]
         remark = verdicts[name].value
         if verdicts[name] is Verdict.FAIL:
             miss = gate.threshold - score.high if sign > 0 else score.low - gate.threshold
             remark = f"FAIL  ({'short' if sign > 0 else 'over'} by {show(miss)})"
-        cells.append([name, show(score), show(gate.threshold), f"{unknown}/{total}", remark])
+        text = show(score)
+        if gate.confidence is not None:
+            text += f" ({_relation(gate)} {show(rule.bound(score, sample))})"
+        cells.append([name, text, show(gate.threshold), f"{unknown}/{total}", remark])
     notes = []
     hidden = Counter(verdicts[name] for name in rows if name not in kept)
     if hidden:
@@ -296,7 +311,9 @@ def gate_line(gate: GateResult) -> str:
         show = _digits(gate, [gate.score])
         relation = {Verdict.PASS: _relation(gate), Verdict.FAIL: _opposite(gate)}
         sign = relation.get(gate.verdict, f"needs {_relation(gate)}")
-        found = f"{gate.subject} {show(gate.score)} {sign} {show(gate.threshold)}"
+        plain = gate.confidence is None or gate.verdict is Verdict.FAIL
+        assured = "" if plain else f", {_assured(gate, show)},"
+        found = f"{gate.subject} {show(gate.score)}{assured} {sign} {show(gate.threshold)}"
     partial = " (partial: stopped early)" if gate.partial else ""
     where = f"{_noun(gate)} at epsilon {gate.epsilon:g}"
     return printable(f"{_word(gate):<12}  {gate.test}  {where}: {found}{partial}")
@@ -306,6 +323,11 @@ def gate_cells(gate: GateResult) -> list[str]:
     """The same as cells of a table, under `GATE_HEADER`."""
     show = _digits(gate, [gate.score])
     score = "not checked" if gate.subject is None else show(gate.score)
+    need = f"{_relation(gate)} {show(gate.threshold)}"
+    if gate.confidence is not None:
+        need += f" at {_percent(gate.confidence)}"
+        if gate.subject is not None and gate.bound is not None:
+            score += f" ({_relation(gate)} {show(gate.bound)})"
     cells = (
         _word(gate),
         gate.test,
@@ -313,7 +335,7 @@ def gate_cells(gate: GateResult) -> list[str]:
         f"{gate.epsilon:g}",
         gate.subject or "",
         f"{score} (partial)" if gate.partial else score,
-        f"{_relation(gate)} {show(gate.threshold)}",
+        need,
     )
     return [printable(cell) for cell in cells]
 
@@ -338,14 +360,45 @@ def queries_line(queries: Queries) -> str:
 # --- words ----------------------------------------------------------------------------------------
 
 
-def _title(test: str) -> str:
-    """What a test file is about: "release" for tests/test_release.py."""
-    stem = PurePosixPath(test.partition("::")[0]).stem
+def title_of(test: str) -> str:
+    """What a test is about: "release" for tests/test_release.py::test_it and ensemble.toml::release[...]."""
+    path, _, name = test.partition("::")
+    if path.endswith(".toml"):
+        return name.partition("[")[0]
+    stem = PurePosixPath(path).stem
     return stem.removeprefix("test_").removesuffix("_test") or stem
 
 
 def _word(gate: GateResult) -> str:
     return "FAIL" if gate.verdict is Verdict.FAIL else gate.verdict.value
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.12g} %"
+
+
+def _assured(gate: GateResult, show: _Digits) -> str:
+    """Where the worst end of the score is at the confidence that the gate asks for."""
+    assert gate.bound is not None
+    assert gate.confidence is not None
+    return f"{_relation(gate)} {show(gate.bound)} at {_percent(gate.confidence)} confidence"
+
+
+def _sample(document: Document, gate: GateResult) -> Sample:
+    """How much stands behind the scores of a gate."""
+    pairs, ensemble = document.pairs(gate), document.ensemble(gate)
+    points = max((_total(entry) for entry in pairs.values()), default=0)
+    return Sample(points, 1 if ensemble is None else len(ensemble.members) - 1)
+
+
+def _more_points(document: Document, gate: GateResult) -> str:
+    """How many points would do, if they are like these."""
+    assert gate.confidence is not None
+    unique = gate.metric == "min_uniqueness"
+    allowed, seen = (1 - gate.threshold, 1 - gate.low) if unique else (gate.threshold, gate.high)
+    if not 0 <= seen < allowed < 1:
+        return "more of them do not help while queries are undecided"
+    return f"about {points_needed(allowed, gate.confidence, seen)} are needed if they are like these"
 
 
 def _noun(gate: GateResult) -> str:
@@ -388,5 +441,6 @@ def _digits(gate: GateResult, scores: Iterable[Interval]) -> _Digits:
     return _Digits(gate.threshold, scores)
 
 
-def _fact(name: str, texts: Sequence[str], between: str = "   ") -> Fact:
+def fact(name: str, texts: Sequence[str], between: str = "   ") -> Fact:
+    """A fact with printable texts."""
     return Fact(name=printable(name), texts=[printable(text) for text in texts], between=between)

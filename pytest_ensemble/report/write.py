@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # every suite imports this, for the names of formats
     from pytest_ensemble.report.document import Document
 
-__all__ = ["FORMATS", "write"]
+__all__ = ["FORMATS", "replace_file", "write"]
 
 
 def as_json(document: Document) -> str:
@@ -31,16 +31,37 @@ def as_json(document: Document) -> str:
     return "{\n " + ",\n ".join(parts) + "\n}\n"
 
 
-FORMATS: dict[str, Callable[[Document], str]] = {".json": as_json}
+def _html(document: Document) -> str:
+    from pytest_ensemble.report.html import as_html
+
+    return as_html(document)
+
+
+def _markdown(document: Document) -> str:
+    from pytest_ensemble.report.markdown import as_markdown
+
+    return as_markdown(document)
+
+
+# What draws is imported when it is needed: options are checked against the suffixes in every suite.
+FORMATS: dict[str, Callable[[Document], str]] = {".json": as_json, ".html": _html, ".md": _markdown}
 
 
 def write(document: Document, path: Path) -> None:
-    """Write a document in the format of the path's suffix; readers see the old file or the new one whole.
+    """Write a document in the format of the path's suffix.
 
     Raises:
         OSError: the file can't be written.
     """
-    text = FORMATS[path.suffix.lower()](document)
+    replace_file(path, FORMATS[path.suffix.lower()](document))
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a text file; readers see the old one or the new one whole.
+
+    Raises:
+        OSError: it can't be written.
+    """
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         # names of files may hold bytes that are no text: JSON has the same escapes for them

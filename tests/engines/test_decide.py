@@ -27,7 +27,7 @@ def check(query: Query, engine: str = "native") -> str:
     return str(answer.outcome)
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(6))
 def test_agrees_with_enumeration(seed: int) -> None:
     rng = np.random.default_rng(seed)
     outcomes = [check(tiny_query(rng)) for _ in range(32)]

@@ -280,3 +280,12 @@ def test_by_its_name() -> None:
     ball = query.ball
     options = {"bounds": ball.bounds, "engine": "milp"}
     assert decide(query.models, ball.center, query.label, ball.epsilon, **options).engine == "milp"
+
+
+def test_a_short_timeout_does_not_kill_processes_that_start() -> None:
+    """Starting takes longer than the query may; it is not counted."""
+    engine = MilpEngine()
+    query = tiny_query(np.random.default_rng(3), members=2)
+    ((_, answer),) = engine.solve([query], Budget(0.2))
+    engine.close()
+    assert answer.outcome is not Outcome.UNKNOWN

@@ -40,6 +40,8 @@ class Repo:
             "REPORT",
             "AUDIT",
             "FAIL_FAST",
+            "GATES",
+            "BASELINE",
         ):
             monkeypatch.delenv(f"PYTEST_ENSEMBLE_{name}", raising=False)
 

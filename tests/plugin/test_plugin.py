@@ -68,8 +68,8 @@ def test_a_fixture_of_the_users_own_named_ensemble_is_theirs(repo):
 def test_markers_shows_full_signatures(repo):
     text = said(repo.run("--markers"))
     assert "@pytest.mark.ensemble(members=None, epsilon=..., points=200, label=None, bounds=None): " in text
-    assert "@pytest.mark.ensemble_min_uniqueness(score, *, epsilon=None): " in text
-    assert "@pytest.mark.ensemble_max_mutual_error(score, *, epsilon=None): " in text
+    assert "@pytest.mark.ensemble_min_uniqueness(score, *, epsilon=None, confidence=None): " in text
+    assert "@pytest.mark.ensemble_max_mutual_error(score, *, epsilon=None, confidence=None): " in text
 
 
 def test_fixtures_shows_their_manuals(repo):

@@ -31,8 +31,12 @@ def test_all_fields_of_the_schema(failing):
         "gates",
         "suggestions",
         "examples",
+        "baseline",
+        "curves",
+        "gallery",
         "queries",
         "audit",
+        "run",
         "versions",
         "notes",
     ]
@@ -78,6 +82,8 @@ def test_all_fields_of_the_schema(failing):
             "high": score,
             "undecided": {},
             "partial": False,
+            "confidence": None,
+            "bound": None,
         }
         for epsilon, verdict, subject, score in ((0.01, "pass", "m1", 1.0), (0.1, "fail", "m2", 0.8))
     ]

@@ -32,7 +32,8 @@ def test_reports_and_summary_are_the_same_and_come_once(repo):
     for result in (alone, spread):
         result.assert_outcomes(passed=3, failed=1)
     x, y = (json.loads((repo.path / name).read_text()) for name in ("x.json", "y.json"))
-    assert without(x, "queries") == without(y, "queries")
+    mine = ("queries", "run", "curves")  # between the epsilons that were asked, curves know what one solved
+    assert without(x, *mine) == without(y, *mine)
     assert x["gates"] == y["gates"]  # in the order of the tests
 
     def lines(result):

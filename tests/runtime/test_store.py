@@ -243,7 +243,7 @@ def test_flipped_bytes_give_no_wrong_answer(
     monkeypatch.setattr(database, "_BUSY", 0.1)
     content = (solved_once[0] / NAME).read_bytes()
     rng = np.random.default_rng(0)
-    places = [*range(100), *rng.integers(100, len(content), size=150).tolist()]
+    places = [*range(100), *rng.integers(100, len(content), size=80).tolist()]
     told = 0
     for place in places:
         folder, queries = damaged(solved_once, tmp_path)
@@ -348,10 +348,10 @@ def test_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path):
-    """A file system of its own, 256 KiB."""
+    """A file system of its own, 160 KiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(folder)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=160k", "none", str(folder)]
     if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("file systems can't be mounted here")
     yield folder
@@ -359,7 +359,7 @@ def small_disk(tmp_path: Path):
 
 
 def test_a_full_disk(small_disk: Path) -> None:
-    queries = [question(point, epsilon) for point in range(3500) for epsilon in (0.05,)]
+    queries = [question(point, epsilon) for point in range(2000) for epsilon in (0.05,)]
     outcomes, solved, notes = solve(small_disk / "cache", queries)
     assert (outcomes, solved) == (right(queries), len(queries))
     (note,) = notes

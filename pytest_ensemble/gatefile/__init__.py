@@ -1,0 +1,1 @@
+"""Gates without Python: `ensemble.toml`, read, described by a JSON Schema, and written for the first time."""

@@ -1,0 +1,93 @@
+"""What reports show besides scores: curves over epsilon, and inputs that members err on together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_ensemble.analysis.analysis import Analysis
+from pytest_ensemble.analysis.scores import Pair, pairs_of
+from pytest_ensemble.queries.answer import Bracket, Outcome
+from pytest_ensemble.report.document import Counterexample, Curve
+from pytest_ensemble.report.layout import image_layout
+
+__all__ = ["curves", "gallery", "numbers", "sample_shape"]
+
+_PAIRS = 3  # that the gallery shows, the worst first
+_EACH = 2  # inputs of one pair, the nearest to their points first
+_NUMBERS = 40_000  # in the gallery of one ensemble and epsilon, about
+
+
+def curves(analysis: Analysis, ensemble: str, members: Sequence[str]) -> Iterator[Curve]:
+    """The curve of every pair of members, from what is known now; asks nothing."""
+    for pair in pairs_of(members):
+        known = _known(analysis, pair).values()
+        witnessed = sorted(b.witnessed for b in known if math.isfinite(b.witnessed))
+        proven = sorted(b.proven for b in known if b.proven >= 0)
+        yield Curve(ensemble, pair, len(analysis.points), tuple(witnessed), tuple(proven))
+
+
+def gallery(
+    analysis: Analysis,
+    ensemble: str,
+    members: Sequence[str],
+    epsilon: float,
+    image_shape: tuple[int, ...] | None,
+) -> Iterator[Counterexample]:
+    """For the pairs that err most within `epsilon`, the inputs nearest to their points; asks nothing.
+
+    Args:
+        image_shape: of one input where it is flat in models and data; None to leave it so.
+    """
+    shape = sample_shape(analysis, image_shape)
+    size = math.prod(shape)
+    found: dict[Pair, dict[int, Bracket]] = {}
+    for pair in pairs_of(members):
+        known = _known(analysis, pair)
+        sat = {point: b for point, b in known.items() if b.outcome(epsilon) is Outcome.SAT}
+        if sat:
+            found[pair] = dict(sorted(sat.items(), key=lambda item: (item[1].witnessed, item[0])))
+    worst = sorted(found, key=lambda pair: (-len(found[pair]), pair))[:_PAIRS]
+    chosen = [(pair, point) for k in range(_EACH) for pair in worst for point in [*found[pair]][k : k + 1]]
+    for pair, point in chosen[: max(1, _NUMBERS // (2 * size))]:
+        bracket = found[pair][point]
+        assert bracket.witness is not None
+        x = np.asarray(analysis.points.x[point], np.float32).reshape(-1)
+        witness = bracket.witness.reshape(-1)
+        said = {name: analysis.pool[name].classify(witness[None]) for name in members}
+        kept = size <= _NUMBERS
+        yield Counterexample(
+            ensemble,
+            pair,
+            point,
+            int(analysis.points.indices[point]),
+            int(analysis.points.labels[point]),
+            bracket.witnessed,
+            shape,
+            numbers(x) if kept else None,
+            numbers(witness) if kept else None,
+            {name: int(labels[0]) for name, (_, labels) in said.items()},
+            {name: tuple(float(f"{score:.6g}") for score in rows[0]) for name, (rows, _) in said.items()},
+        )
+
+
+def sample_shape(analysis: Analysis, given: tuple[int, ...] | None) -> tuple[int, ...]:
+    """Shape of one input: the one given if it fits, else the models' or the data's if it is an image's."""
+    model = next(iter(analysis.pool.values())).input_shape
+    data = tuple(analysis.points.x.shape[1:])
+    fitting = [shape for shape in (given, model, data) if shape and math.prod(shape) == math.prod(data)]
+    return next((shape for shape in fitting if image_layout(shape) is not None), data)
+
+
+def numbers(x: NDArray[np.float32]) -> tuple[float, ...]:
+    """The shortest numbers that float32 reads as these."""
+    return tuple(float(str(value)) for value in x.reshape(-1))
+
+
+def _known(analysis: Analysis, pair: Pair) -> dict[int, Bracket]:
+    """Brackets by point, but of those that contradict themselves."""
+    brackets = {point: analysis.bracket(pair, point) for point in range(len(analysis.points))}
+    return {point: bracket for point, bracket in brackets.items() if not bracket.contradictory}
