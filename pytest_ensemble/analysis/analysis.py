@@ -28,6 +28,7 @@ from pytest_ensemble.queries.answer import Answer, Bracket, Outcome
 from pytest_ensemble.queries.ball import Ball, Bounds, read_bounds
 from pytest_ensemble.queries.query import Query, make_query
 from pytest_ensemble.runtime.cached import CachedEngine
+from pytest_ensemble.runtime.progress import Progress
 from pytest_ensemble.runtime.store import Store
 
 __all__ = ["UNASKED", "Analysis"]
@@ -88,6 +89,7 @@ class Analysis:
         self.memory = memory
         self.deadline: float | None = None
         self.stats = Stats()
+        self.progress: Progress | None = None  # to be told of queries and answers, by whoever wants to know
         self._balls: dict[tuple[int, float], Ball] = {}  # shared by all pairs
         self._brackets: dict[tuple[Pair, int], Bracket] = {}
         self._open: dict[tuple[Pair, int, float], Answer] = {}  # asked, and still unknown
@@ -317,6 +319,8 @@ class Analysis:
         """Have the engine answer until `until` says that it is enough; whether it never did."""
         if until is not None and until():
             return False
+        if self.progress is not None:
+            self.progress.ask(len(queries))
         answers = self.engine.solve(queries, Budget(self.timeout, self.deadline))
         try:
             count, since = 0, time.monotonic()
@@ -336,6 +340,8 @@ class Analysis:
 
     def _record(self, pair: Pair, point: int, query: Query, answer: Answer) -> None:
         self.stats.count(answer)
+        if self.progress is not None:
+            self.progress.count(answer)
         epsilon = query.ball.epsilon
         if answer.outcome is Outcome.UNKNOWN:
             self._open[pair, point, epsilon] = answer

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from pytest_ensemble.errors import printable
 from pytest_ensemble.plugin.fixtures import (
     ensemble,
     ensemble_data,
@@ -22,7 +21,17 @@ from pytest_ensemble.plugin.fixtures import (
     ensemble_members,
     ensemble_pool,
 )
-from pytest_ensemble.plugin.keys import CHECKED, FAILURE, GATE_FILE, MARKS, NODES, STATE, state_of
+from pytest_ensemble.plugin.keys import (
+    BLOCKS,
+    CHECKED,
+    FAILURE,
+    GATE_FILE,
+    INCONCLUSIVE,
+    MARKS,
+    NODES,
+    STATE,
+    state_of,
+)
 from pytest_ensemble.plugin.manual import MARKERS
 from pytest_ensemble.plugin.options import SETTINGS, add_options
 
@@ -103,13 +112,27 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Short summaries, JUnit messages and annotations get the first line of a gate's failure only."""
+    """Short summaries, JUnit messages and annotations get the first line of a gate's failure only.
+
+    What the terminal needs beside it are plain attributes, which pytest-xdist sends with the report.
+    """
     report = yield
     crash = getattr(report.longrepr, "reprcrash", None)
-    message = item.stash.get(FAILURE, None)
-    if crash is not None and message is not None and crash.message.endswith(message):
+    failure = item.stash.get(FAILURE, None)
+    if crash is not None and failure is not None and crash.message.endswith(failure.message):
         crash.message = crash.message.partition("\n")[0]
+        report.__dict__[BLOCKS] = failure.blocks
+        report.__dict__[INCONCLUSIVE] = failure.inconclusive
     return report
+
+
+def pytest_report_teststatus(
+    report: pytest.TestReport,
+) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
+    """Tests that fail only because gates are inconclusive have a letter, a word and a count of their own."""
+    if report.failed and report.when == "call" and report.__dict__.get(INCONCLUSIVE):
+        return "inconclusive", "?", ("INCONCLUSIVE", {"yellow": True})
+    return None
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -160,6 +183,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
         config.workeroutput[_OUTPUT] = json.dumps(state.document().to_json())
         return
+    from pytest_ensemble.plugin import failures
+
+    config.pluginmanager.register(failures, "ensemble-failures")
     if state.lent is not None:
         import shutil
 
@@ -194,17 +220,6 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pyte
     """One line for each gate, where there are any."""
     if STATE not in config.stash or config.option.collectonly:
         return
-    from pytest_ensemble.plugin.summary import audit_lines, summary_lines
+    from pytest_ensemble.plugin.summary import write_summary
 
-    state = config.stash[STATE]
-    quiet = terminalreporter.verbosity < 0
-    lines = list(summary_lines(state, exitstatus, quiet=quiet))
-    if lines:
-        terminalreporter.write_sep("=", "ensemble gates")
-    for line, markup in lines:
-        terminalreporter.write_line(printable(line), **markup)
-    audit = list(audit_lines(state))
-    if audit:
-        terminalreporter.write_sep("=", "ensemble audit: engines contradict each other", red=True)
-    for line in audit:
-        terminalreporter.write_line(line)
+    write_summary(config.stash[STATE], terminalreporter, exitstatus)

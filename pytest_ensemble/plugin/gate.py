@@ -12,13 +12,15 @@ import pytest
 from pytest_ensemble.analysis.analysis import UNASKED
 from pytest_ensemble.analysis.baseline import Move, Place, with_worst
 from pytest_ensemble.analysis.gates import Gate, Verdict, judge
-from pytest_ensemble.plugin.keys import CHECKED, FAILURE, MARKS, state_of
+from pytest_ensemble.plugin.keys import CHECKED, FAILURE, MARKS, Failure, state_of
 from pytest_ensemble.plugin.session import Session, plain_failures
 from pytest_ensemble.plugin.under_test import EnsembleUnderTest
 from pytest_ensemble.report.document import Document, GateResult
+from pytest_ensemble.report.drawing import failure
 from pytest_ensemble.report.junit import properties
-from pytest_ensemble.report.ratchet import Comparison, lost_lines
-from pytest_ensemble.report.terminal import failure, title_of, worst_pair
+from pytest_ensemble.report.lost import lost_block
+from pytest_ensemble.report.ratchet import Comparison
+from pytest_ensemble.report.terminal import Block, blocks, title_of, worst_pair
 
 __all__ = ["EnsembleGate", "InconclusiveGateWarning"]
 
@@ -68,18 +70,18 @@ class EnsembleGate:
         if not open_ones and not lost:
             return
         suggested = self._session.settings.suggest != "never"
-        parts = []
+        parts: list[Block] = []
         if open_ones:
             found = Document.of(self._session.entries)
-            parts.append(failure(found, open_ones, self._rerun(), suggested=suggested))
+            parts += blocks(found, open_ones, self._rerun(), suggested=suggested)
         if lost:
-            parts.append("\n".join(lost_lines(lost, title_of(self._item.nodeid))))
-            parts[-1] += "" if open_ones else f"\n  rerun            {self._rerun()}"
-        message = "\n\n".join(parts)
+            parts.append(lost_block(lost, title_of(self._item.nodeid), "" if open_ones else self._rerun()))
+        parts.sort(key=lambda block: block["verdict"] != "fail")  # the first headline stands for all
+        message = failure(parts)
         failing = any(result.verdict is Verdict.FAIL for result in open_ones)
         failing |= any(one.move == Move.WORSE for one in lost)
         if failing or self._session.settings.inconclusive == "fail":
-            self._item.stash[FAILURE] = message
+            self._item.stash[FAILURE] = Failure(message, parts, not failing)
             pytest.fail(message, pytrace=False)
         warnings.warn(InconclusiveGateWarning(message), stacklevel=2)
 

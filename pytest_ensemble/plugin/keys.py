@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 if TYPE_CHECKING:
     from pytest_ensemble.plugin.markers import Marks
     from pytest_ensemble.plugin.state import State
+    from pytest_ensemble.report.terminal import Block
 
-__all__ = ["CHECKED", "FAILURE", "GATE_FILE", "MARKS", "NODES", "STATE", "state_of"]
+__all__ = [
+    "BLOCKS",
+    "CHECKED",
+    "FAILURE",
+    "GATE_FILE",
+    "INCONCLUSIVE",
+    "MARKS",
+    "NODES",
+    "STATE",
+    "Failure",
+    "state_of",
+]
 
 GATE_FILE = "ensemble.toml"  # in the rootdir, if there is one
 
@@ -18,7 +30,25 @@ STATE: pytest.StashKey[State] = pytest.StashKey()
 MARKS: pytest.StashKey[Marks] = pytest.StashKey()
 CHECKED = pytest.StashKey[bool]()  # of an item: ensemble_gate.check() was called
 NODES = pytest.StashKey[list[Any]]()  # workers of pytest-xdist that have not ended
-FAILURE = pytest.StashKey[str]()  # of an item: the message with which its gates failed
+BLOCKS = "ensemble_blocks"  # of a report: `Failure.blocks`
+INCONCLUSIVE = "ensemble_inconclusive"  # of a report: `Failure.inconclusive`
+
+
+class Failure(NamedTuple):
+    """Why the gates of a test failed it.
+
+    Attributes:
+        message: as plain text.
+        blocks: the same, to be drawn.
+        inconclusive: whether none of them fails for sure.
+    """
+
+    message: str
+    blocks: list[Block]
+    inconclusive: bool
+
+
+FAILURE = pytest.StashKey[Failure]()  # of an item
 
 
 def state_of(config: pytest.Config) -> State:

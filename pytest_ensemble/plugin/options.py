@@ -298,6 +298,14 @@ SETTINGS = (
         flag=True,
     ),
     Setting(
+        "progress",
+        "Whether to show how far long solving is: auto (default): one live line on a terminal, elsewhere a "
+        "line every 30 seconds, nothing with -q or under pytest-xdist; off: nothing.",
+        _one_of("auto", "off"),
+        "auto",
+        metavar="auto|off",
+    ),
+    Setting(
         "report",
         f"Write what was found to this file; repeatable. Suffixes: {', '.join(FORMATS)}.",
         _report,

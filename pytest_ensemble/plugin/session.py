@@ -30,6 +30,7 @@ from pytest_ensemble.plugin.keys import state_of
 from pytest_ensemble.plugin.markers import EnsembleMark
 from pytest_ensemble.plugin.options import SETTINGS
 from pytest_ensemble.plugin.orphans import end_with_parent
+from pytest_ensemble.plugin.progress import Screen, screen_of
 from pytest_ensemble.plugin.settings import Settings
 from pytest_ensemble.queries.answer import Outcome
 from pytest_ensemble.queries.ball import read_bounds
@@ -37,6 +38,7 @@ from pytest_ensemble.report import document
 from pytest_ensemble.report.audit import AuditResult, ContradictionEntry
 from pytest_ensemble.report.document import Entry, Queries, Stage
 from pytest_ensemble.runtime.cached import STORED
+from pytest_ensemble.runtime.progress import Progress
 from pytest_ensemble.runtime.store import Store
 
 __all__ = ["Session", "Subject", "digest", "plain_bounds", "plain_failures", "session_of"]
@@ -61,7 +63,8 @@ def session_of(config: pytest.Config) -> Session:
         if hasattr(config, "workerinput"):
             end_with_parent()
         store = store_of(config, state.settings)
-        state.session = Session(state.settings, config.rootpath, state.entries, store)
+        screen = screen_of(config, state.settings)
+        state.session = Session(state.settings, config.rootpath, state.entries, store, screen)
     return state.session
 
 
@@ -90,6 +93,7 @@ class Session:
         root: where relative paths that fixtures give start.
         entries: of the report; tests add theirs.
         store: where answers are kept, if anywhere.
+        screen: where progress is shown, if anywhere.
         spent: seconds of solving.
         audited: what `audit` found.
     """
@@ -98,6 +102,7 @@ class Session:
     root: Path
     entries: list[Entry]
     store: Store | None = None
+    screen: Screen | None = None
     spent: float = 0.0
     audited: AuditResult = field(default_factory=AuditResult)
     _kept: dict[type, tuple[Any, Any]] = field(default_factory=dict)
@@ -247,16 +252,23 @@ class Session:
     # --- solving ----------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def solving(self, analysis: Analysis) -> Iterator[None]:
-        """Time within counts against the session's budget; queries beyond it stay undecided."""
+    def solving(self, analysis: Analysis, what: str = "") -> Iterator[None]:
+        """Time within counts against the session's budget; queries beyond it stay undecided.
+
+        `what` it is for stands beside the progress that is shown.
+        """
         start = time.monotonic()
         if self.settings.budget is not None:
             analysis.deadline = start + max(0.0, self.settings.budget - self.spent)
+        analysis.progress = Progress(what)
         try:
-            yield
+            with (
+                contextlib.nullcontext() if self.screen is None else self.screen.following(analysis.progress)
+            ):
+                yield
         finally:
             self.spent += time.monotonic() - start
-            analysis.deadline = None
+            analysis.deadline = analysis.progress = None
 
     def queries(self) -> Queries:
         """What all analyses gave to engines."""
@@ -296,6 +308,8 @@ class Session:
             analysis.close()
         if self.store is not None:
             self.store.close()
+        if self.screen is not None:
+            self.screen.close()
 
 
 def _contradiction(analysis: Analysis, one: Contradiction) -> ContradictionEntry:

@@ -41,6 +41,7 @@ class Settings:
     suggest: Literal["failing", "always", "never"]
     inconclusive: Literal["fail", "warn"]
     fail_fast: bool
+    progress: Literal["auto", "off"]
     report: tuple[Path, ...]
     certificates: Path | None
     cache: Literal["rw", "ro", "off"]

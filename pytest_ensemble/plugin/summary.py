@@ -1,17 +1,23 @@
-"""The section "ensemble gates" of the terminal, as lines with their markup."""
+"""The section "ensemble gates" of the terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from rich.text import Text
 
 from pytest_ensemble.analysis.gates import Verdict
+from pytest_ensemble.errors import printable
 from pytest_ensemble.plugin.state import State
 from pytest_ensemble.report.audit import audit_line, contradiction_lines
+from pytest_ensemble.report.drawing import Style, draw, gate_table
+from pytest_ensemble.report.heatmap import heatmaps
 from pytest_ensemble.report.ratchet import counts_line
 from pytest_ensemble.report.terminal import gate_line, queries_line, swap_lines
 
-__all__ = ["append_step_summary", "audit_lines", "summary_lines"]
+__all__ = ["append_step_summary", "encodable", "style_of", "write_summary"]
 
 Markup = dict[str, bool]
 _COLOURS: dict[Verdict, Markup] = {
@@ -21,16 +27,64 @@ _COLOURS: dict[Verdict, Markup] = {
 }
 
 
-def summary_lines(state: State, exitstatus: int, *, quiet: bool) -> Iterator[tuple[str, Markup]]:
+def style_of(writer: Any) -> Style | None:
+    """How to draw on what pytest writes to; None where that is no terminal, nor told to be coloured."""
+    file = writer._file
+    if not (writer.hasmarkup or (hasattr(file, "isatty") and file.isatty())):
+        return None
+    try:
+        "─█…→".encode(getattr(file, "encoding", None) or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return Style(writer.fullwidth, writer.hasmarkup, unicode=False)
+    return Style(writer.fullwidth, writer.hasmarkup, unicode=True)
+
+
+def encodable(line: str, writer: Any) -> str:
+    """The line, with what the terminal's encoding has not written as Python would escape it."""
+    encoding = getattr(writer._file, "encoding", None) or "ascii"
+    return line.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def write_summary(state: State, reporter: Any, exitstatus: int) -> None:
     """A line for each gate, then the queries and the reports; nothing where the plugin is not used."""
+    writer, quiet = reporter._tw, reporter.verbosity < 0
+    style = style_of(writer)
     found = state.document()
-    for gate in found.gates:
-        if quiet and gate.verdict is Verdict.PASS:
-            continue
-        yield gate_line(gate), _COLOURS[gate.verdict]
+    gates, rest = list(_gates(state, style, quiet=quiet)), list(_rest(state, exitstatus, quiet=quiet))
+    if gates or rest:
+        reporter.write_sep("=", "ensemble gates")
+    if reporter.verbosity > 0:
+        for text in heatmaps(found, style or Style()):
+            for line in [*text.splitlines(), ""]:
+                reporter.write_line(encodable(line, writer))
+    for line, markup in gates:
+        reporter.write_line(encodable(line, writer), **markup)
+    for text, markup in rest:
+        for line in [text] if style is None else draw([Text(text)], style).splitlines():
+            reporter.write_line(encodable(line, writer), **markup)
+    audit = list(_audit(state))
+    if audit:
+        reporter.write_sep("=", "ensemble audit: engines contradict each other", red=True)
+    for line in audit:
+        reporter.write_line(line)
+
+
+def _gates(state: State, style: Style | None, *, quiet: bool) -> Iterator[tuple[str, Markup]]:
+    """A table on terminals, else a line for each gate with the whole name of its test."""
+    found = state.document()
+    gates = [gate for gate in found.gates if not quiet or gate.verdict is not Verdict.PASS]
+    if style is not None and gates:
+        yield from ((line, {}) for line in gate_table(gates, style).splitlines())
+    for gate in gates:
+        if style is None:
+            yield gate_line(gate), _COLOURS[gate.verdict]
         if state.settings.suggest == "always" and gate.verdict is Verdict.PASS:
             for text in swap_lines(found, gate):
                 yield f"{'':<14}suggestion: {text}", {}
+
+
+def _rest(state: State, exitstatus: int, *, quiet: bool) -> Iterator[tuple[str, Markup]]:
+    found = state.document()
     used = bool(found.gates or found.ensembles)
     for worker in state.lost if used or state.settings.pool else ():
         yield (
@@ -40,7 +94,7 @@ def summary_lines(state: State, exitstatus: int, *, quiet: bool) -> Iterator[tup
     if not quiet and found.queries.total:
         yield queries_line(found.queries), {}
     if not quiet:
-        yield from ((note, {"yellow": True}) for note in found.notes)
+        yield from ((printable(note), {"yellow": True}) for note in found.notes)
     if found.audit.contradictions or (found.audit.asked and not quiet):
         yield audit_line(found.audit), {"red": True} if found.audit.contradictions else {}
     if state.settings.baseline is not None and used and not quiet:
@@ -56,12 +110,12 @@ def summary_lines(state: State, exitstatus: int, *, quiet: bool) -> Iterator[tup
         )
     for path in () if quiet else state.settings.report:
         if not any(failed.startswith(str(path)) for failed in state.failed_reports):
-            yield f"report: {path}", {}
+            yield printable(f"report: {path}"), {}
     for failed in state.failed_reports:
-        yield f"report: {failed}", {"red": True}
+        yield printable(f"report: {failed}"), {"red": True}
 
 
-def audit_lines(state: State) -> Iterator[str]:
+def _audit(state: State) -> Iterator[str]:
     """Every query on which an audit contradicts the first answer, and how to ask it again."""
     found = state.document().audit.contradictions
     if not found:

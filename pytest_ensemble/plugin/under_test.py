@@ -49,6 +49,7 @@ class EnsembleUnderTest:
         if len(self.members) < 2:
             raise QueryError(f"An ensemble needs at least two members; got {len(self.members)}.")
         self.epsilons = tuple(epsilons)
+        self._test = test
         self.key = digest([subject.key, self.members])[:12]
         self._entries = session.entries
         self._tallied: dict[float, dict[Pair, Tally]] = {}  # as they are in the report
@@ -75,7 +76,7 @@ class EnsembleUnderTest:
     def suggest(self, *, epsilon: float | None = None) -> list[Swap]:
         """Swaps of weak members for candidates of the pool, as the iterative selection makes them."""
         radius = self._one(epsilon)
-        with self._session.solving(self._analysis):
+        with self._session.solving(self._analysis, f"{self._test} (looking for better members)"):
             swaps = self._analysis.suggest(self.members, epsilon=radius)
         self._entries.extend(
             document.Suggestion(
@@ -95,7 +96,7 @@ class EnsembleUnderTest:
     def answer(self, pair: Sequence[str], point: int, epsilon: float | None = None) -> Answer:
         """The answer for two members around agreement point number `point`, with its witness."""
         radius = self._one(epsilon)
-        with self._session.solving(self._analysis):
+        with self._session.solving(self._analysis, self._test):
             return self._analysis.answer(pair, point, radius)
 
     # --- for gates --------------------------------------------------------------------------------
@@ -106,7 +107,7 @@ class EnsembleUnderTest:
         With --ensemble-fail-fast only until their verdicts are certain; a baseline needs the whole scores.
         """
         fast = self._session.settings.fail_fast and self._session.settings.baseline is None
-        with self._session.solving(self._analysis):
+        with self._session.solving(self._analysis, self._test):
             self._analysis.solve(
                 self.members,
                 sorted({gate.epsilon for gate in gates}),
@@ -164,7 +165,7 @@ class EnsembleUnderTest:
 
     def _tallies(self, epsilon: float | None) -> dict[Pair, Tally]:
         radius = self._one(epsilon)
-        with self._session.solving(self._analysis):
+        with self._session.solving(self._analysis, self._test):
             tallies = self._analysis.tallies(epsilon=radius, members=self.members)
         self._record(float(radius), tallies)
         return tallies

@@ -1,9 +1,9 @@
-"""Scores beside their baseline: as entries of a document, and as lines for people."""
+"""Scores beside their baseline: as entries of a document, and counted."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_ensemble.analysis.baseline import WORST, Change, Move, Place
@@ -11,9 +11,7 @@ from pytest_ensemble.analysis.gates import Metric
 from pytest_ensemble.analysis.scores import Interval
 from pytest_ensemble.errors import printable
 
-__all__ = ["Comparison", "counts_line", "lost_lines"]
-
-MOST_ROWS = 15
+__all__ = ["Comparison", "counts_line"]
 
 
 @dataclass(frozen=True)
@@ -67,45 +65,6 @@ class Comparison:
         """Whose score of what."""
         what = "uniqueness" if self.metric == "min_uniqueness" else "mutual error"
         return f"worst {what}" if self.subject == WORST else f"{printable(self.subject)} {what}"
-
-
-def lost_lines(lost: Sequence[Comparison], title: str) -> Iterator[str]:
-    """What got worse, or may have: a line that can stand alone, then all of it.
-
-    Args:
-        lost: at least one, of one test.
-        title: what the test is about.
-    """
-    ordered = sorted(lost, key=_rank)
-    first, more = ordered[0], len(ordered) - 1
-    what = f"{first.noun} {first.change.now}"
-    if first.move == Move.WORSE:
-        said = f"{what} is worse than its baseline {first.change.before}"
-    else:
-        said = f"inconclusive: {what} may be worse than its baseline {first.change.before}"
-    yield f"{title}: {said} at epsilon {first.epsilon:g}" + (f" (+{more} more)" if more else "")
-    yield ""
-    rows = [("score", "epsilon", "baseline", "now", "")]
-    rows += [
-        (one.noun, f"{one.epsilon:g}", str(one.change.before), str(one.change.now), one.move)
-        for one in ordered[:MOST_ROWS]
-    ]
-    widths = [max(len(row[k]) for row in rows) for k in range(4)]
-    for row in rows:
-        cells = "   ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False))
-        yield f"  {cells}   {row[4]}".rstrip()
-    if len(ordered) > MOST_ROWS:
-        yield f"  ... and {len(ordered) - MOST_ROWS} more"
-    yield ""
-    yield '  to accept them   add --ensemble-baseline-accept="REASON"; the baseline keeps the reason'
-
-
-def _rank(one: Comparison) -> tuple[bool, bool, float]:
-    """Sure losses first, names before the worst of all, the largest loss first."""
-    change = one.change
-    before = one.change.now if change.before is None else change.before
-    loss = abs(change.place.worst(change.now) - change.place.worst(before))
-    return one.move != Move.WORSE, one.subject == WORST, -loss
 
 
 def counts_line(found: Sequence[Comparison], path: str, *, written: bool, better: bool) -> str:

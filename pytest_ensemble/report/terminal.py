@@ -1,7 +1,7 @@
-"""Lines for people, drawn from a document: how a gate failed, and a session's gates in a line each.
+"""Words for people, from a document: how a gate failed, and a session's gates in a line each.
 
-Everything here is a pure function of the document; the plugin only prints what it yields. Names of models are
-names of files, which may hold anything: all lines are `printable`.
+Everything here is a pure function of the document; `drawing` puts it on a terminal. Names of models are names
+of files, which may hold anything: all texts are `printable`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
+from typing import TypedDict
 
 from pytest_ensemble.analysis.gates import Gate, Verdict
 from pytest_ensemble.analysis.scores import Interval
@@ -16,11 +17,21 @@ from pytest_ensemble.analysis.statistics import Sample, points_needed
 from pytest_ensemble.errors import printable
 from pytest_ensemble.report.document import STORED, Document, GateResult, MutualError, Queries
 
-__all__ = ["failure", "gate_line", "queries_line", "severity", "swap_lines", "title_of", "worst_pair"]
+__all__ = [
+    "GATE_HEADER",
+    "Block",
+    "Fact",
+    "blocks",
+    "fact",
+    "gate_cells",
+    "gate_line",
+    "queries_line",
+    "severity",
+    "swap_lines",
+    "title_of",
+    "worst_pair",
+]
 
-WIDTH = 100
-_KEY = 17  # column where values start, within a block
-ROOM = WIDTH - 2 - _KEY
 MOST_ROWS = 15
 MOST_PARTNERS = 5
 MOST_SWAPS = 3
@@ -37,8 +48,36 @@ _ADVICE = {
 # --- a failing gate -------------------------------------------------------------------------------
 
 
-def failure(document: Document, gates: Sequence[GateResult], rerun: str, *, suggested: bool = True) -> str:
-    """The message of a test whose gates don't hold: a plain first line, then a block for each gate.
+class Fact(TypedDict):
+    """Something named; its texts stand side by side, as many as a line takes."""
+
+    name: str
+    texts: list[str]
+    between: str
+
+
+class Block(TypedDict):
+    """What is said of one gate: plain lists and texts, which pytest-xdist can send.
+
+    Attributes:
+        headline: one line.
+        verdict: "fail" or "inconclusive".
+        table: the header, then a row for each member or pair; the last cell starts with its verdict.
+        notes: lines below the table.
+        facts: what explains and mends it.
+    """
+
+    headline: str
+    verdict: str
+    table: list[list[str]]
+    notes: list[str]
+    facts: list[Fact]
+
+
+def blocks(
+    document: Document, gates: Sequence[GateResult], rerun: str, *, suggested: bool = True
+) -> list[Block]:
+    """What to say of a test whose gates don't hold, the worst first; the first headline stands for all.
 
     Args:
         document: with the scores of the gates' ensemble.
@@ -48,13 +87,25 @@ def failure(document: Document, gates: Sequence[GateResult], rerun: str, *, sugg
     """
     ordered = sorted(gates, key=severity)
     more = len(ordered) - 1
-    lines = [_headline(document, ordered[0]) + (f" (+{more} more gate{'s'[: more > 1]})" if more else "")]
+    found: list[Block] = []
     for k, gate in enumerate(ordered):
-        if k:
-            lines += ["", _headline(document, gate)]
         said = any(other.epsilon == gate.epsilon for other in ordered[:k])
-        lines += ["", *_block(document, gate), *(() if said else _suggestion(document, gate, suggested))]
-    return "\n".join(printable(line) for line in [*lines, _line("rerun", rerun)])
+        facts = [*_facts(document, gate), *(() if said else _suggestion(document, gate, suggested))]
+        headline = _headline(document, gate)
+        if k == 0 and more:
+            headline += f" (+{more} more gate{'s'[: more > 1]})"
+        table, notes = _table(document, gate)
+        found.append(
+            Block(
+                headline=printable(headline),
+                verdict=str(gate.verdict),
+                table=[[printable(cell) for cell in row] for row in table],
+                notes=notes,
+                facts=facts,
+            )
+        )
+    found[-1]["facts"].append(fact("rerun", [rerun]))
+    return found
 
 
 def severity(gate: GateResult) -> tuple[int, float]:
@@ -96,44 +147,37 @@ def _headline(document: Document, gate: GateResult) -> str:
     return f"{line} (worst pair {gate.subject}~{name}, mutual error {worst})"
 
 
-def _block(document: Document, gate: GateResult) -> Iterator[str]:
-    yield from _table(document, gate)
-    if gate.partial:
-        pairs = document.pairs(gate).values()
-        unasked, total = sum(entry.unasked for entry in pairs), sum(map(_total, pairs))
-        yield f"  stopped early: {unasked} of {total} queries were not asked (--ensemble-fail-fast)"
-    yield ""
+def _facts(document: Document, gate: GateResult) -> Iterator[Fact]:
     if gate.metric == "min_uniqueness" and gate.subject is not None:
         partners = _partners(document, gate)
         shown = dict(sorted(partners.items(), key=lambda item: item[1], reverse=True)[:MOST_PARTNERS])
         texts = [f"{name} {score}" for name, score in partners.items() if name in shown]
         if len(partners) > len(shown):
             texts.append(f"... and {len(partners) - len(shown)} less")
-        yield from _wrap(f"{gate.subject} errs with", texts)
+        yield fact(f"{gate.subject} errs with", texts)
     for example in document.examples:
         if (example.ensemble, example.epsilon) == (gate.ensemble, gate.epsilon) and worst_pair(
             document, gate
         ) == example.pair:
             says = ", ".join(f"{name} says {label}" for name, label in example.says.items())
             text = f"point {example.point}, label {example.label}: {says}; replayed in onnxruntime"
-            yield _line("example", text)
+            yield fact("example", [text])
     if gate.verdict is Verdict.INCONCLUSIVE:
         if gate.confidence is not None:
-            yield _line("what to do", f"points: {_more_points(document, gate)}")
+            yield fact("what to do", [f"points: {_more_points(document, gate)}"])
         for reason in gate.undecided:
-            yield _line("what to do", f"{reason}: {_ADVICE.get(reason, 'try another --ensemble-engine')}")
+            yield fact("what to do", [f"{reason}: {_ADVICE.get(reason, 'try another --ensemble-engine')}"])
 
 
-def _suggestion(document: Document, gate: GateResult, suggested: bool) -> Iterator[str]:
+def _suggestion(document: Document, gate: GateResult, suggested: bool) -> Iterator[Fact]:
     swaps = list(swap_lines(document, gate))
     if swaps:
         for k, text in enumerate(swaps):
-            name = "" if k else "suggestion"
-            yield from [_line(name, text)] if len(text) <= ROOM else _wrap(name, text.split("; "), "; ")
+            yield fact("" if k else "suggestion", text.split("; "), "; ")
     elif suggested and gate.verdict is Verdict.FAIL and not gate.partial:
-        yield _line("suggestion", _no_swap(document, gate))
+        yield fact("suggestion", [_no_swap(document, gate)])
     elif suggested and gate.verdict is Verdict.FAIL:
-        yield _line("suggestion", "not looked for; add --ensemble-suggest=always")
+        yield fact("suggestion", ["not looked for; add --ensemble-suggest=always"])
 
 
 def swap_lines(document: Document, gate: GateResult) -> Iterator[str]:
@@ -163,8 +207,11 @@ def _no_swap(document: Document, gate: GateResult) -> str:
 # --- its table ------------------------------------------------------------------------------------
 
 
-def _table(document: Document, gate: GateResult) -> Iterator[str]:
-    """Members in their order, or pairs with the worst first; at most so many rows, passing ones go first."""
+def _table(document: Document, gate: GateResult) -> tuple[list[list[str]], list[str]]:
+    """Its rows, and lines below it.
+
+    Members in their order, or pairs with the worst first; at most so many rows, passing ones go first.
+    """
     rows = dict(_rows(document, gate))
     rule = Gate(gate.metric, gate.threshold, gate.epsilon, gate.confidence)
     sample = _sample(document, gate)
@@ -183,7 +230,7 @@ def _table(document: Document, gate: GateResult) -> Iterator[str]:
         kept = [name for name in rows if name in kept]
     show = _digits(gate, [rows[name][0] for name in kept])
     noun = _noun(gate) + ("" if gate.confidence is None else f" (at {_percent(gate.confidence)})")
-    cells = [("member" if sign > 0 else "pair", noun, "need", "undecided", "verdict")]
+    cells = [["member" if sign > 0 else "pair", noun, "need", "undecided", "verdict"]]
     for name in kept:
         score, unknown, total = rows[name]
         remark = verdicts[name].value
@@ -193,18 +240,18 @@ def _table(document: Document, gate: GateResult) -> Iterator[str]:
         text = show(score)
         if gate.confidence is not None:
             text += f" ({_relation(gate)} {show(rule.bound(score, sample))})"
-        cells.append((printable(name), text, show(gate.threshold), f"{unknown}/{total}", remark))
-    widths = [max(len(row[k]) for row in cells) for k in range(4)]
-    for name, text, need, undecided, remark in cells:
-        yield (
-            f"  {name:<{widths[0]}}   {text:<{widths[1]}}   {need:<{widths[2]}}   "
-            f"{undecided:>{widths[3]}}   {remark}"
-        )
+        cells.append([name, text, show(gate.threshold), f"{unknown}/{total}", remark])
+    notes = []
     hidden = Counter(verdicts[name] for name in rows if name not in kept)
     if hidden:
         counts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(hidden.items()))
         passing = set(hidden) == {Verdict.PASS}
-        yield f"  ... and {hidden.total()} more that pass" if passing else f"  ... and more: {counts}"
+        notes.append(f"... and {hidden.total()} more that pass" if passing else f"... and more: {counts}")
+    if gate.partial:
+        pairs = document.pairs(gate).values()
+        unasked, all_ = sum(entry.unasked for entry in pairs), sum(map(_total, pairs))
+        notes.append(f"stopped early: {unasked} of {all_} queries were not asked (--ensemble-fail-fast)")
+    return cells, notes
 
 
 def _rows(document: Document, gate: GateResult) -> Iterator[tuple[str, tuple[Interval, int, int]]]:
@@ -259,21 +306,41 @@ def _error(gate: GateResult, score: Interval) -> tuple[float, float]:
 
 def gate_line(gate: GateResult) -> str:
     """Verdict, test, and the worst score against the threshold."""
-    if gate.subject is None:
-        found = f"{_noun(gate)} at epsilon {gate.epsilon:g}: not checked"
-    else:
+    found = "not checked"
+    if gate.subject is not None:
         show = _digits(gate, [gate.score])
         relation = {Verdict.PASS: _relation(gate), Verdict.FAIL: _opposite(gate)}
         sign = relation.get(gate.verdict, f"needs {_relation(gate)}")
         plain = gate.confidence is None or gate.verdict is Verdict.FAIL
         assured = "" if plain else f", {_assured(gate, show)},"
-        found = (
-            f"{_noun(gate)} at epsilon {gate.epsilon:g}: {gate.subject} {show(gate.score)}{assured} "
-            f"{sign} {show(gate.threshold)}"
-        )
-    verdict = "FAIL" if gate.verdict is Verdict.FAIL else gate.verdict.value
+        found = f"{gate.subject} {show(gate.score)}{assured} {sign} {show(gate.threshold)}"
     partial = " (partial: stopped early)" if gate.partial else ""
-    return printable(f"{verdict:<12}  {gate.test}  {found}{partial}")
+    where = f"{_noun(gate)} at epsilon {gate.epsilon:g}"
+    return printable(f"{_word(gate):<12}  {gate.test}  {where}: {found}{partial}")
+
+
+def gate_cells(gate: GateResult) -> list[str]:
+    """The same as cells of a table, under `GATE_HEADER`."""
+    show = _digits(gate, [gate.score])
+    score = "not checked" if gate.subject is None else show(gate.score)
+    need = f"{_relation(gate)} {show(gate.threshold)}"
+    if gate.confidence is not None:
+        need += f" at {_percent(gate.confidence)}"
+        if gate.subject is not None and gate.bound is not None:
+            score += f" ({_relation(gate)} {show(gate.bound)})"
+    cells = (
+        _word(gate),
+        gate.test,
+        _noun(gate),
+        f"{gate.epsilon:g}",
+        gate.subject or "",
+        f"{score} (partial)" if gate.partial else score,
+        need,
+    )
+    return [printable(cell) for cell in cells]
+
+
+GATE_HEADER = ("", "test", "gate", "epsilon", "worst", "score", "need")
 
 
 def queries_line(queries: Queries) -> str:
@@ -300,6 +367,10 @@ def title_of(test: str) -> str:
         return name.partition("[")[0]
     stem = PurePosixPath(path).stem
     return stem.removeprefix("test_").removesuffix("_test") or stem
+
+
+def _word(gate: GateResult) -> str:
+    return "FAIL" if gate.verdict is Verdict.FAIL else gate.verdict.value
 
 
 def _percent(share: float) -> str:
@@ -370,16 +441,6 @@ def _digits(gate: GateResult, scores: Iterable[Interval]) -> _Digits:
     return _Digits(gate.threshold, scores)
 
 
-def _line(name: str, text: str) -> str:
-    return f"  {name:<{_KEY - 1}} {text}".rstrip()
-
-
-def _wrap(name: str, texts: Sequence[str], between: str = "   ") -> Iterator[str]:
-    """Texts side by side, in as many lines as the width takes."""
-    line = ""
-    for text in texts:
-        if line and len(line) + len(between) + len(text) > ROOM:
-            yield _line(name, line + between)
-            name, line = "", ""
-        line = f"{line}{between}{text}" if line else text
-    yield _line(name, line)
+def fact(name: str, texts: Sequence[str], between: str = "   ") -> Fact:
+    """A fact with printable texts."""
+    return Fact(name=printable(name), texts=[printable(text) for text in texts], between=between)

@@ -36,6 +36,7 @@ class Repo:
             "JOBS",
             "SUGGEST",
             "INCONCLUSIVE",
+            "PROGRESS",
             "REPORT",
             "AUDIT",
             "FAIL_FAST",

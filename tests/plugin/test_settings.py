@@ -40,6 +40,7 @@ def test_command_line_beats_environment_beats_ini_beats_default(gated):
         ("jobs", "many", ["a whole number >= 1, or 'auto'"]),
         ("suggest", "allways", ["Did you mean 'always'?", "Valid: always, failing, never"]),
         ("inconclusive", "pass", ["Valid: fail, warn"]),
+        ("progress", "loud", ["Valid: auto, off"]),
         ("report", "x.jsn", ["has no known suffix", "Did you mean '.json'?"]),
         ("report", "nowhere/x.json", ["there is no folder", "nowhere"]),
     ],
@@ -114,7 +115,8 @@ def test_timeout_reaches_the_engine(gated):
 
 def test_a_spent_budget_is_inconclusive_not_a_pass(gated):
     result = gated.run("--ensemble-budget=1e-9")
-    result.assert_outcomes(failed=1)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert result.parseoutcomes() == {"inconclusive": 1}
     assert "release: inconclusive: " in said(result)
     assert "(120 undecided: 120 timeout)" in said(result)
     assert "raise --ensemble-timeout (or --ensemble-budget)" in said(result)

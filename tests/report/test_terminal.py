@@ -1,15 +1,25 @@
 """Lines drawn from documents: digits, tables, long ensembles."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from pytest_ensemble.analysis.gates import Verdict
 from pytest_ensemble.report.document import Queries
-from pytest_ensemble.report.terminal import failure, gate_line, queries_line
+from pytest_ensemble.report.drawing import Style, gate_table
+from pytest_ensemble.report.drawing import failure as draw_failure
+from pytest_ensemble.report.heatmap import heatmaps
+from pytest_ensemble.report.terminal import blocks, gate_line, queries_line
+from tests.golden import same_as
 from tests.report.examples import GATE, document
 
 PAIR_GATE = replace(GATE, metric="max_mutual_error", threshold=0.05, subject="m2~m3", low=0.1, high=0.1)
+
+
+def failure(*arguments, **options):
+    return draw_failure(blocks(*arguments, **options))
 
 
 def failed(gate, **scores):
@@ -133,3 +143,91 @@ def test_queries_line():
     assert queries_line(queries) == (
         "9 queries: 2 sat, 3 unsat, 4 unknown (3 timeout, 1 crashed), by marabou 9, in 1.3 s"
     )
+
+
+# --- drawn ----------------------------------------------------------------------------------------
+
+LONG = "resnet18-mixup-cosine-2026-10-30-seed-0017"
+MEMBERS = ("m1", "m2", "m3", LONG)
+SAT = {("m2", "m3"): 30, ("m1", "m2"): 12, ("m3", LONG): 4}
+UNKNOWN = {("m1", "m3"): 8, ("m2", LONG): 3}
+FAILING = [
+    replace(GATE, subject="m2", threshold=0.9, low=0.85, high=0.86),
+    replace(GATE, metric="max_mutual_error", subject="m2~m3", threshold=0.1, low=0.3, high=0.3),
+]
+OPEN = replace(
+    GATE,
+    test="tests/nightly/test_candidates_of_the_next_release.py::TestAll::test_uniqueness[mixup]",
+    verdict=Verdict.INCONCLUSIVE,
+    subject=LONG,
+    threshold=0.98,
+    low=0.9767,
+    high=0.9867,
+    undecided={"timeout": 3},
+)
+UNCHECKED = replace(OPEN, subject=None, low=0.0, high=1.0, undecided={})
+
+
+def everything(style):
+    """Two failures, the summary and the heatmap."""
+    found = document(*FAILING, members=MEMBERS, sat=SAT, unknown=UNKNOWN, swaps=2)
+    rerun = 'pytest "tests/test_release.py::test_it" --ensemble-pool=models/ --ensemble-data=validation.npz'
+    passing = replace(GATE, verdict=Verdict.PASS, subject="m3", threshold=0.8, low=0.9, high=0.9)
+    unchecked = replace(UNCHECKED, test="tests/test_release.py::test_other")
+    return [
+        draw_failure(blocks(found, FAILING, rerun), style),
+        draw_failure(blocks(document(members=MEMBERS, sat=SAT, unknown=UNKNOWN), [OPEN], "pytest x"), style),
+        gate_table([*FAILING, passing, OPEN, unchecked], style),
+        *heatmaps(found, style),
+    ]
+
+
+@pytest.mark.parametrize("unicode", [False, True], ids=["ascii", "unicode"])
+@pytest.mark.parametrize("width", [80, 120])
+def test_golden(width, unicode):
+    texts = everything(Style(width, unicode=unicode))
+    text = "\n\n---\n\n".join(texts) + "\n"
+    assert max(map(len, text.splitlines())) <= width
+    assert text.isascii() == (not unicode)
+    name = f"terminal-{width}-{'unicode' if unicode else 'ascii'}.txt"
+    assert same_as(Path(__file__).parent / "golden" / name, text)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_colours_change_nothing_else(width):
+    """But for the heatmap, whose shades are colours then."""
+    for coloured, plain in zip(
+        everything(Style(width, True, True))[:3], everything(Style(width, False, True))[:3], strict=True
+    ):
+        without = re.sub(r"\x1b\[[\d;]*m", "", coloured)
+        assert [line.rstrip() for line in without.splitlines()] == plain.splitlines()
+        assert coloured != without
+
+
+def test_a_pool_that_is_too_wide_for_a_heatmap_shows_the_worst():
+    members = tuple(f"m{k:02}" for k in range(40))
+    sat = {(a, b): 1 for a in members for b in members if a < b} | {("m03", "m39"): 50}
+    (text,) = heatmaps(document(members=members, sat=sat), Style(80))
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any("m39" in line and "#0.50" in line for line in lines)
+    assert re.search(r"the \d+ that err most of 40", text)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_no_width_is_exceeded_and_no_number_is_cut(width):
+    text, *others = everything(Style(width, unicode=True))
+    for one in (text, *others):
+        assert max(map(len, one.splitlines())) <= width
+    if width >= 80:
+        assert {"0.850 .. 0.860", "3/300", "FAIL  (short by 0.040)"} <= set(
+            re.split("   +", text.replace("\n", "   "))
+        )
+
+
+@pytest.mark.parametrize("name", ["[bold]m[/bold]", "m[", ":smile:", "日本" * 30, "a\\[b"])
+def test_names_are_never_markup(name):
+    gate = replace(GATE, subject=name)
+    found = document(gate, members=("m1", name), sat={("m1", name): 20})
+    assert name in draw_failure(blocks(found, [gate], "pytest x"), Style(400, True, True))
+    assert name in gate_table([gate], Style(400, True, True))

@@ -1,0 +1,112 @@
+"""Where progress is said: one live line on a terminal, else a plain line now and then.
+
+While queries are solved, pytest captures what is written; so `Screen` keeps a duplicate of the descriptor
+that pytest itself writes to. A live line stands below the one that pytest is writing
+("tests/test_x.py .."), and leaves nothing behind: it is erased, and the cursor goes back to where it was.
+A thread draws it, so that it moves while no answer comes; it lives only while queries are solved.
+
+Under pytest-xdist nothing is shown: workers have no terminal, and pytest writes to that of the controller at
+any time, also into a live line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from pytest_ensemble.plugin.settings import Settings
+from pytest_ensemble.runtime.progress import Progress, progress_line
+
+__all__ = ["Screen", "screen_of"]
+
+PATIENCE = 1.0  # seconds that solving takes before a live line appears
+REDRAW = 0.5  # seconds between two looks at the counts
+EVERY = 30.0  # seconds between two plain lines
+
+
+def screen_of(config: pytest.Config, settings: Settings) -> Screen | None:
+    """Where to say progress in this process; None where nobody wants it, or nobody could see it."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    hidden = settings.progress == "off" or hasattr(config, "workerinput")
+    if hidden or reporter is None or reporter.verbosity < 0:
+        return None
+    return Screen(reporter, config.pluginmanager.get_plugin("capturemanager"))
+
+
+class Screen:
+    """What pytest writes to, reached from within a test."""
+
+    def __init__(self, reporter: Any, capture: Any) -> None:
+        self._reporter, self._capture = reporter, capture
+        self._uncaptured = reporter.config.getoption("capture", "fd") == "no"
+        self._file: int | None = None
+
+    @contextlib.contextmanager
+    def following(self, progress: Progress) -> Iterator[None]:
+        """Show it from the moment that engines are asked anything, until the end of the block."""
+        threads: list[threading.Thread] = []
+        end = threading.Event()
+
+        def begin() -> None:
+            follow = self._live if self._open() else self._plain
+            threads.append(threading.Thread(target=follow, args=(progress, end), daemon=True))
+            threads[0].start()
+
+        progress.begin = begin
+        try:
+            yield
+        finally:
+            progress.begin = None
+            end.set()
+            for thread in threads:
+                thread.join()
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _open(self) -> bool:
+        """Make sure that there is a descriptor; whether it is a terminal that can erase lines."""
+        if self._file is None:
+            away = self._capture.global_and_fixture_disabled() if self._capture else contextlib.nullcontext()
+            with away, contextlib.suppress(OSError, ValueError, AttributeError):  # an in-memory file
+                self._reporter.flush()
+                self._file = os.dup(self._reporter._tw._file.fileno())
+        return self._file is not None and os.isatty(self._file) and os.environ.get("TERM") != "dumb"
+
+    def _write(self, text: str) -> None:
+        # one call, so that nothing comes in between; nobody must fail because a terminal has gone
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                os.write(self._file, text.encode("ascii", "backslashreplace"))
+
+    def _live(self, progress: Progress, end: threading.Event) -> None:
+        if end.wait(PATIENCE):
+            return
+        column = self._reporter._tw.width_of_current_line
+        start = "\n"
+        width = 80
+        while True:
+            with contextlib.suppress(OSError):
+                width = os.get_terminal_size(self._file or 0).columns or 80
+            # a line as wide as the terminal would wrap
+            self._write(f"{start}{progress_line(progress, time.monotonic(), width - 1)}")
+            start = "\r\x1b[K"
+            if end.wait(REDRAW):
+                break
+        # with -s nobody knows where the cursor was: stay on the line below
+        column %= width
+        back = "" if self._uncaptured else "\x1b[A" + (f"\x1b[{column}C" if column else "")
+        self._write(f"\r\x1b[K{back}")
+
+    def _plain(self, progress: Progress, end: threading.Event) -> None:
+        while not end.wait(EVERY):
+            self._write(f"\n{progress_line(progress, time.monotonic())}\n")
