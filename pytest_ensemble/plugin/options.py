@@ -19,8 +19,6 @@ from typing import Any, Literal, NamedTuple
 import pytest
 
 from pytest_ensemble.engines import ENGINES
-from pytest_ensemble.errors import did_you_mean
-from pytest_ensemble.report.layout import image_layout
 from pytest_ensemble.report.write import FORMATS
 
 __all__ = ["SETTINGS", "WORDS", "Setting", "add_options"]
@@ -87,6 +85,8 @@ def _path(text: str, folder: Path) -> Path:
 def _one_of(*names: str) -> Callable[[str, Path], str]:
     def parse(text: str, folder: Path) -> str:
         if text not in names:
+            from pytest_ensemble.errors import did_you_mean
+
             raise ValueError(f"is not a valid value.{did_you_mean(text, names)}")
         return text
 
@@ -145,6 +145,8 @@ def _reason(text: str, folder: Path) -> str:
 def _report(text: str, folder: Path) -> Path:
     path = _path(text, folder)
     if path.suffix.lower() not in FORMATS:
+        from pytest_ensemble.errors import did_you_mean
+
         raise ValueError(f"has no known suffix.{did_you_mean(path.suffix.lower(), FORMATS)}")
     if not path.parent.is_dir():
         raise ValueError(f"can't be written: there is no folder {path.parent}. Make it first.")
@@ -154,6 +156,8 @@ def _report(text: str, folder: Path) -> Path:
 
 
 def _image_shape(text: str, folder: Path) -> tuple[int, ...] | None:
+    from pytest_ensemble.report.layout import image_layout
+
     if text == "none":
         return None
     sides = text.lower().split("x")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-
 from pytest_ensemble.analysis.gates import Verdict
 from pytest_ensemble.analysis.scores import Interval
 from pytest_ensemble.report.document import Document, Ensemble, GateResult
-from pytest_ensemble.report.terminal import severity
+from pytest_ensemble.report.terminal import severity, title_of
 
 __all__ = [
     "count_of",
@@ -96,11 +94,10 @@ def remark(gate: GateResult) -> str:
 
 
 def title(test: str | Ensemble) -> str:
-    """What a test file is about: "release" for tests/test_release.py."""
+    """What a test, or the tests of an ensemble, are about."""
     if isinstance(test, Ensemble):
-        return ", ".join(dict.fromkeys(title(one) for one in test.tests)) or test.ensemble
-    stem = PurePosixPath(test.partition("::")[0]).stem
-    return stem.removeprefix("test_").removesuffix("_test") or stem
+        return ", ".join(dict.fromkeys(title_of(one) for one in test.tests)) or test.ensemble
+    return title_of(test)
 
 
 def score_text(gate: GateResult, score: Interval | None = None) -> str:
