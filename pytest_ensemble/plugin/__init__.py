@@ -32,8 +32,7 @@ from pytest_ensemble.plugin.keys import (
     STATE,
     state_of,
 )
-from pytest_ensemble.plugin.manual import MARKERS
-from pytest_ensemble.plugin.options import SETTINGS, add_options
+from pytest_ensemble.plugin.options import MARKERS, SETTINGS, add_options
 
 __all__ = ["ensemble", "ensemble_data", "ensemble_gate", "ensemble_members", "ensemble_pool"]
 

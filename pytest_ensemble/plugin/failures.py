@@ -8,7 +8,7 @@ they are shown wherever failures are (`--tb`, `-r`, `--no-summary`), and are cou
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -16,7 +16,21 @@ from pytest_ensemble.plugin.keys import BLOCKS
 from pytest_ensemble.plugin.summary import encodable, style_of
 from pytest_ensemble.report.terminal import Block
 
-__all__ = ["pytest_terminal_summary"]
+__all__ = ["Failure", "pytest_terminal_summary"]
+
+
+class Failure(NamedTuple):
+    """Why the gates of a test failed it.
+
+    Attributes:
+        message: as plain text.
+        blocks: the same, to be drawn.
+        inconclusive: whether none of them fails for sure.
+    """
+
+    message: str
+    blocks: list[Block]
+    inconclusive: bool
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # around that of pytest, which prints the failures

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    from pytest_ensemble.plugin.failures import Failure
     from pytest_ensemble.plugin.markers import Marks
     from pytest_ensemble.plugin.state import State
-    from pytest_ensemble.report.terminal import Block
 
 __all__ = [
     "BLOCKS",
@@ -20,7 +20,6 @@ __all__ = [
     "MARKS",
     "NODES",
     "STATE",
-    "Failure",
     "state_of",
 ]
 
@@ -34,21 +33,7 @@ BLOCKS = "ensemble_blocks"  # of a report: `Failure.blocks`
 INCONCLUSIVE = "ensemble_inconclusive"  # of a report: `Failure.inconclusive`
 
 
-class Failure(NamedTuple):
-    """Why the gates of a test failed it.
-
-    Attributes:
-        message: as plain text.
-        blocks: the same, to be drawn.
-        inconclusive: whether none of them fails for sure.
-    """
-
-    message: str
-    blocks: list[Block]
-    inconclusive: bool
-
-
-FAILURE = pytest.StashKey[Failure]()  # of an item
+FAILURE: pytest.StashKey[Failure] = pytest.StashKey()  # of an item
 
 
 def state_of(config: pytest.Config) -> State:

@@ -13,7 +13,7 @@ import pytest
 
 from pytest_ensemble.analysis.gates import Gate, Metric
 from pytest_ensemble.errors import did_you_mean
-from pytest_ensemble.plugin.manual import MARKERS
+from pytest_ensemble.plugin.options import MARKERS
 from pytest_ensemble.plugin.settings import Settings
 
 __all__ = ["GATES", "EnsembleMark", "Marks", "check_collected", "read_marks"]

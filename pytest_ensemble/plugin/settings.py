@@ -12,6 +12,7 @@ from typing import Any, Literal
 import pytest
 
 from pytest_ensemble.plugin.options import SETTINGS, WORDS, Setting
+from pytest_ensemble.plugin.values import CHECKS, VALUES, one_of
 
 __all__ = ["Settings", "read_settings"]
 
@@ -111,9 +112,11 @@ def _given(setting: Setting, config: pytest.Config) -> tuple[Sequence[str], str,
 
 def _parse(setting: Setting, text: str, source: str, folder: Path, for_this_run: bool) -> Any:
     try:
-        value = setting.parse(text, folder)
-        if setting.check is not None and for_this_run:
-            setting.check(value)
+        if not isinstance(setting.value, str):
+            return one_of(text, setting.value)
+        value = VALUES[setting.value](text, folder)
+        if setting.name in CHECKS and for_this_run:
+            CHECKS[setting.name](value)
     except ValueError as error:
         raise pytest.UsageError(f"{source}: {text!r} {error}") from None
     return value

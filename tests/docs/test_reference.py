@@ -16,8 +16,7 @@ from pytest_ensemble.analysis.statistics import points_needed
 from pytest_ensemble.gatefile.keys import ENSEMBLE, PREPROCESSING
 from pytest_ensemble.gatefile.read import Defaults, read_gate_file
 from pytest_ensemble.plugin import fixtures
-from pytest_ensemble.plugin.manual import MARKERS
-from pytest_ensemble.plugin.options import SETTINGS
+from pytest_ensemble.plugin.options import MARKERS, SETTINGS
 from pytest_ensemble.report.document import Document
 from tests.docs.pages import PAGES, ROOT, blocks, there_is
 
