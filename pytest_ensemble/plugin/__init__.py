@@ -1,8 +1,7 @@
-"""The pytest plugin: its hooks. Loading it imports neither numpy nor onnx, and prints nothing.
+"""The pytest plugin: what every suite loads where it is installed. It imports neither numpy nor onnx.
 
-In suites that don't use the plugin each hook returns at once: `STATE` is not there. Reports and the
-terminal's summary are made once, under pytest-xdist by the controller, from what its workers send as JSON
-when they end.
+Fixtures, and the hooks that notice whether a suite uses the plugin. Only then its state is made, and the rest
+of the hooks is registered. Each module costs every suite half a millisecond: so these are one.
 """
 
 from __future__ import annotations
@@ -10,33 +9,57 @@ from __future__ import annotations
 import os
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_ensemble.plugin.fixtures import (
-    ensemble,
-    ensemble_data,
-    ensemble_gate,
-    ensemble_members,
-    ensemble_pool,
-)
-from pytest_ensemble.plugin.keys import (
-    BLOCKS,
-    CHECKED,
-    FAILURE,
-    GATE_FILE,
-    INCONCLUSIVE,
-    MARKS,
-    NODES,
-    STATE,
-    state_of,
-)
 from pytest_ensemble.plugin.options import MARKERS, SETTINGS, add_options
 
-__all__ = ["ensemble", "ensemble_data", "ensemble_gate", "ensemble_members", "ensemble_pool"]
+if TYPE_CHECKING:
+    from pytest_ensemble.analysis.points import Data
+    from pytest_ensemble.networks.pool import Pool
+    from pytest_ensemble.plugin.failures import Failure
+    from pytest_ensemble.plugin.gate import EnsembleGate
+    from pytest_ensemble.plugin.markers import Marks
+    from pytest_ensemble.plugin.state import State
+    from pytest_ensemble.plugin.under_test import EnsembleUnderTest
 
-_OUTPUT = "pytest_ensemble"  # our key among what a worker of pytest-xdist returns
+GATE_FILE = "ensemble.toml"  # in the rootdir, if there is one
+
+STATE: pytest.StashKey[State] = pytest.StashKey()
+MARKS: pytest.StashKey[Marks] = pytest.StashKey()
+CHECKED = pytest.StashKey[bool]()  # of an item: ensemble_gate.check() was called
+NODES = pytest.StashKey[list[Any]]()  # workers of pytest-xdist that have not ended
+BLOCKS = "ensemble_blocks"  # of a report: `Failure.blocks`
+INCONCLUSIVE = "ensemble_inconclusive"  # of a report: `Failure.inconclusive`
+FAILURE: pytest.StashKey[Failure] = pytest.StashKey()  # of an item
+
+
+def state_of(config: pytest.Config) -> State:
+    """The state of this process, made when it is first asked for.
+
+    Raises:
+        pytest.UsageError: a bad setting.
+    """
+    if STATE not in config.stash:
+        from pytest_ensemble.plugin.baseline import read_baseline
+        from pytest_ensemble.plugin.settings import read_settings
+        from pytest_ensemble.plugin.state import State
+
+        settings = read_settings(config)
+        config.stash[STATE] = State(settings, read_baseline(settings))
+        _add_hooks(config)
+    return config.stash[STATE]
+
+
+def _add_hooks(config: pytest.Config) -> None:
+    if not config.pluginmanager.has_plugin("ensemble-hooks"):
+        from pytest_ensemble.plugin import hooks
+
+        config.pluginmanager.register(hooks, "ensemble-hooks")
+
+
+# --- hooks ------------------------------------------------------------------------------------------
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -54,6 +77,8 @@ def pytest_configure(config: pytest.Config) -> None:
         or any(config.getini(setting.ini) for setting in SETTINGS if not setting.option_only)
     ):
         state_of(config)
+    if config.getoption("dist", "no") != "no" or hasattr(config, "workerinput"):
+        _add_hooks(config)  # a controller does not see its workers' tests, but must take what they found
     if STATE in config.stash or (config.rootpath / GATE_FILE).is_file():
         from pytest_ensemble.plugin.gate_file import add_gate_file
 
@@ -90,135 +115,103 @@ def _concerns_us(collected: pytest.Item | pytest.Collector) -> bool:
     )
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Remember which gates have to be checked."""
-    if STATE in session.config.stash:
-        from pytest_ensemble.plugin.state import declared_gates
-
-        session.config.stash[STATE].declared = declared_gates(session.items)
+# --- fixtures ---------------------------------------------------------------------------------------
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
-    """A test whose gates were not checked fails, whatever else it did."""
-    yield
-    marks = item.stash.get(MARKS, None)
-    if marks is not None and marks.gates and not item.stash.get(CHECKED, False):
-        pytest.fail(
-            "The gates of this test were not checked: call ensemble_gate.check() in it.", pytrace=False
+@pytest.fixture(scope="session")
+def ensemble_pool(request: pytest.FixtureRequest) -> Pool:
+    """The classifiers that ensembles are made of: a mapping from names to models.
+
+    By default all ONNX files of --ensemble-pool. Override it in a conftest.py to take them from elsewhere;
+    return a folder, a glob pattern, paths of ONNX files, models, or a pytest_ensemble.Pool. Relative paths
+    start at pytest's rootdir:
+
+        @pytest.fixture(scope="session")
+        def ensemble_pool():
+            return "artifacts/classifiers/*.onnx"
+    """
+    from pytest_ensemble.plugin.session import plain_failures, session_of
+
+    with plain_failures():
+        return session_of(request.config).default_pool()
+
+
+@pytest.fixture(scope="session")
+def ensemble_data(request: pytest.FixtureRequest) -> Data:
+    """The labelled data that agreement points are taken from: `.x`, shape (m, ...), and `.y`, shape (m,).
+
+    By default the arrays of --ensemble-data. Override it in a conftest.py to load or normalise the data as
+    your models need it; return (x, y), or the path of an .npz with x and y:
+
+        @pytest.fixture(scope="session")
+        def ensemble_data():
+            images, labels = load_validation_set()
+            return (images - MEAN) / STD, labels
+    """
+    from pytest_ensemble.plugin.session import plain_failures, session_of
+
+    with plain_failures():
+        return session_of(request.config).default_data()
+
+
+@pytest.fixture
+def ensemble_members(request: pytest.FixtureRequest) -> tuple[str, ...] | None:
+    """The names of this test's members; None for the whole pool.
+
+    By default what the closest @pytest.mark.ensemble says. Override it in a conftest.py, a module or a
+    class to take them from elsewhere, for example from the configuration of a release:
+
+        @pytest.fixture
+        def ensemble_members():
+            return json.loads(Path("release.json").read_text())["members"]
+    """
+    marks = request.node.stash.get(MARKS, None)
+    return None if marks is None or marks.ensemble is None else marks.ensemble.members
+
+
+@pytest.fixture
+def ensemble(
+    request: pytest.FixtureRequest, ensemble_pool: Any, ensemble_data: Any, ensemble_members: Any
+) -> EnsembleUnderTest:
+    """The scores of the ensemble that the test's @pytest.mark.ensemble describes, to be tested by hand.
+
+    .mutual_error(epsilon=)             {(a, b): Interval} of every pair, a < b
+    .uniqueness(epsilon=)               {name: Interval} of every member
+    .suggest(epsilon=)                  swaps that make the ensemble more unique
+    .answer(pair, point, epsilon=)      the answer of one query, with its witness
+    .members, .epsilons, .points        what it is about
+
+    An Interval has .low and .high; they are equal if every query was decided. epsilon= may be left out if
+    the mark has one. Queries are solved when a score is first asked for, each once in a session:
+
+        @pytest.mark.ensemble(members=["m1", "m2", "m3"], epsilon=0.02)
+        def test_m2_is_unique(ensemble):
+            assert ensemble.uniqueness()["m2"].low >= 0.85
+    """
+    from pytest_ensemble.plugin.session import plain_failures, session_of
+    from pytest_ensemble.plugin.setup import set_up
+
+    with plain_failures():
+        return set_up(
+            request.node, session_of(request.config), ensemble_pool, ensemble_data, ensemble_members
         )
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Short summaries, JUnit messages and annotations get the first line of a gate's failure only.
+@pytest.fixture
+def ensemble_gate(request: pytest.FixtureRequest, ensemble: EnsembleUnderTest) -> EnsembleGate:
+    """The gates that the test, its class and its module are marked with; `.check()` enforces them.
 
-    What the terminal needs beside it are plain attributes, which pytest-xdist sends with the report.
+    @pytest.mark.ensemble_min_uniqueness(score) and @pytest.mark.ensemble_max_mutual_error(score) must hold
+    at every epsilon of @pytest.mark.ensemble, or at their own epsilon=. A test with gates that does not
+    call check() fails:
+
+        @pytest.mark.ensemble(members=["m1", "m2", "m3"], epsilon=[0.01, 0.02])
+        @pytest.mark.ensemble_min_uniqueness(0.90)
+        @pytest.mark.ensemble_max_mutual_error(0.15)
+        def test_members_do_not_err_together(ensemble_gate):
+            ensemble_gate.check()
     """
-    report = yield
-    crash = getattr(report.longrepr, "reprcrash", None)
-    failure = item.stash.get(FAILURE, None)
-    if crash is not None and failure is not None and crash.message.endswith(failure.message):
-        crash.message = crash.message.partition("\n")[0]
-        report.__dict__[BLOCKS] = failure.blocks
-        report.__dict__[INCONCLUSIVE] = failure.inconclusive
-    return report
+    from pytest_ensemble.plugin.gate import EnsembleGate
+    from pytest_ensemble.plugin.session import session_of
 
-
-def pytest_report_teststatus(
-    report: pytest.TestReport,
-) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
-    """Tests that fail only because gates are inconclusive have a letter, a word and a count of their own."""
-    if report.failed and report.when == "call" and report.__dict__.get(INCONCLUSIVE):
-        return "inconclusive", "?", ("INCONCLUSIVE", {"yellow": True})
-    return None
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_configure_node(node: Any) -> None:
-    """Have the workers of pytest-xdist share what they find, even where nothing is kept."""
-    node.config.stash.setdefault(NODES, []).append(node)
-    if STATE in node.config.stash and (state := state_of(node.config)).settings.cache != "rw":
-        from pytest_ensemble.plugin.cache import lend
-
-        state.lent = lend(node, state.settings, state.lent)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any, error: object | None) -> None:
-    """Take what a worker of pytest-xdist found; it is lost if the worker crashed."""
-    if node in (nodes := node.config.stash.get(NODES, [])):
-        nodes.remove(node)
-    output = getattr(node, "workeroutput", {}).get(_OUTPUT)
-    if output:
-        import json
-
-        from pytest_ensemble.report.document import Document
-
-        state_of(node.config).workers[node.gateway.id] = Document.from_json(json.loads(output))
-    elif output is None and node.gateway.id not in (lost := state_of(node.config).lost):
-        lost.append(node.gateway.id)
-
-
-@pytest.hookimpl(trylast=True)  # pytest-xdist has ended its workers then
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Audit, end solver processes; send what was found to the controller, or write the reports."""
-    config = session.config
-    for node in list(config.stash.get(NODES, ())):  # nobody reported their end, because of Ctrl-C
-        if STATE in config.stash or hasattr(node, "workeroutput"):
-            pytest_testnodedown(node, None)
-    if STATE not in config.stash:
-        if hasattr(config, "workeroutput"):
-            config.workeroutput[_OUTPUT] = ""  # not lost: it found nothing
-        return
-    state = config.stash[STATE]
-    finished = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
-    if state.session is not None:
-        if state.settings.audit and finished:
-            state.session.audit(state.settings.audit)
-        state.session.close()
-    if hasattr(config, "workeroutput"):
-        import json
-
-        config.workeroutput[_OUTPUT] = json.dumps(state.document().to_json())
-        return
-    from pytest_ensemble.plugin import failures
-
-    config.pluginmanager.register(failures, "ensemble-failures")
-    if state.lent is not None:
-        import shutil
-
-        shutil.rmtree(state.lent, ignore_errors=True)
-    if exitstatus == pytest.ExitCode.OK and state.document().audit.contradictions:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
-    if state.settings.baseline is not None and finished and not config.option.collectonly:
-        from pytest_ensemble.plugin.baseline import keep_baseline
-
-        try:
-            state.baseline_written = keep_baseline(state.settings, state.document().baseline)
-        except (OSError, pytest.UsageError) as problem:
-            state.failed_reports.append(f"{state.settings.baseline} could not be written: {problem}")
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-    if state.settings.report and not config.option.collectonly:
-        from pytest_ensemble.report.write import write
-
-        for path in state.settings.report:
-            try:
-                write(state.document(), path)
-            except OSError as problem:
-                state.failed_reports.append(f"{path} could not be written: {problem}")
-                session.exitstatus = pytest.ExitCode.TESTS_FAILED
-    summary = os.environ.get("GITHUB_STEP_SUMMARY")
-    if summary and state.settings.step_summary and not config.option.collectonly:
-        from pytest_ensemble.plugin.summary import append_step_summary
-
-        append_step_summary(state, Path(summary))
-
-
-def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:
-    """One line for each gate, where there are any."""
-    if STATE not in config.stash or config.option.collectonly:
-        return
-    from pytest_ensemble.plugin.summary import write_summary
-
-    write_summary(config.stash[STATE], terminalreporter, exitstatus)
+    return EnsembleGate(request.node, session_of(request.config), ensemble)

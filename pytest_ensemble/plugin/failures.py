@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pytest_ensemble.plugin.keys import BLOCKS
+from pytest_ensemble.plugin import BLOCKS
 from pytest_ensemble.plugin.summary import encodable, style_of
 from pytest_ensemble.report.terminal import Block
 

@@ -12,8 +12,8 @@ import pytest
 from pytest_ensemble.analysis.analysis import UNASKED
 from pytest_ensemble.analysis.baseline import Move, Place, with_worst
 from pytest_ensemble.analysis.gates import Gate, Verdict, judge
+from pytest_ensemble.plugin import CHECKED, FAILURE, MARKS, state_of
 from pytest_ensemble.plugin.failures import Failure
-from pytest_ensemble.plugin.keys import CHECKED, FAILURE, MARKS, state_of
 from pytest_ensemble.plugin.session import Session, plain_failures
 from pytest_ensemble.plugin.under_test import EnsembleUnderTest
 from pytest_ensemble.report.document import Document, GateResult

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_ensemble.analysis.gates import Gate
-from pytest_ensemble.plugin.keys import GATE_FILE, MARKS, state_of
+from pytest_ensemble.plugin import GATE_FILE, MARKS, state_of
 from pytest_ensemble.plugin.markers import Marks
 from pytest_ensemble.plugin.settings import Settings
 

@@ -24,9 +24,9 @@ from pytest_ensemble.networks.model import Model
 from pytest_ensemble.networks.pool import Pool
 from pytest_ensemble.networks.preprocessing import prepared_pool
 from pytest_ensemble.networks.steps import Steps
+from pytest_ensemble.plugin import state_of
 from pytest_ensemble.plugin.cache import store_of
 from pytest_ensemble.plugin.exhibits import numbers
-from pytest_ensemble.plugin.keys import state_of
 from pytest_ensemble.plugin.markers import EnsembleMark
 from pytest_ensemble.plugin.options import SETTINGS
 from pytest_ensemble.plugin.orphans import end_with_parent

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_ensemble.errors import EnsembleError, QueryError
 from pytest_ensemble.gatefile.read import EnsembleGates
-from pytest_ensemble.plugin.keys import MARKS
+from pytest_ensemble.plugin import MARKS
 from pytest_ensemble.plugin.markers import EnsembleMark
 from pytest_ensemble.plugin.session import Session
 from pytest_ensemble.plugin.under_test import EnsembleUnderTest

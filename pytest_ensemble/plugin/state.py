@@ -13,7 +13,7 @@ import pytest
 
 from pytest_ensemble.analysis.baseline import Baseline
 from pytest_ensemble.analysis.gates import Verdict
-from pytest_ensemble.plugin.keys import MARKS
+from pytest_ensemble.plugin import MARKS
 from pytest_ensemble.plugin.settings import Settings
 from pytest_ensemble.report.audit import AuditResult
 from pytest_ensemble.report.document import Document, Entry, GateResult, Queries, Run
