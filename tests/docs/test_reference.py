@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 import pytest_ensemble
+from pytest_ensemble import plugin
 from pytest_ensemble.__main__ import COMMANDS
 from pytest_ensemble.analysis.statistics import points_needed
 from pytest_ensemble.gatefile.keys import ENSEMBLE, PREPROCESSING
 from pytest_ensemble.gatefile.read import Defaults, read_gate_file
-from pytest_ensemble.plugin import fixtures
 from pytest_ensemble.plugin.options import MARKERS, SETTINGS
 from pytest_ensemble.report.document import Document
 from tests.docs.pages import PAGES, ROOT, blocks, there_is
@@ -67,7 +67,9 @@ def test_markers():
 
 def test_fixtures():
     rows = _first_column(_here(REFERENCE / "fixtures.md"))
-    assert sorted(row for row in rows if row.startswith("ensemble")) == sorted(fixtures.__all__)
+    assert sorted(row for row in rows if row.startswith("ensemble")) == sorted(
+        name for name in vars(plugin) if name.startswith("ensemble")
+    )
 
 
 def test_public_names():

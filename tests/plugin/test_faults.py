@@ -48,6 +48,11 @@ def write_model(path: Path, seed: int) -> None:
     path.write_bytes(graph.content(value))
 
 
+def _heed_interrupts() -> None:
+    """Shells have what runs in their background ignore Ctrl-C, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Run:
     """A pytest process and all that descend from it, known by a mark in their environment."""
 
@@ -73,6 +78,7 @@ class Run:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_heed_interrupts,
             )
 
     @property

@@ -5,7 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from pytest_ensemble.engines import ENGINES
 from pytest_ensemble.plugin import options, session
+from pytest_ensemble.plugin.values import VALUES
+from pytest_ensemble.report.write import FORMATS
 from tests.plugin.conftest import said, stopped
 
 
@@ -142,11 +145,11 @@ def test_jobs_auto_is_a_number_of_cores(gated):
 
 def test_jobs_auto_is_shared_by_the_workers_of_xdist(monkeypatch):
     monkeypatch.delenv("PYTEST_XDIST_WORKER_COUNT", raising=False)
-    alone = options._jobs("auto", Path())
+    alone = VALUES["jobs"]("auto", Path())
     monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", str(alone))
-    assert options._jobs("auto", Path()) == 1
+    assert VALUES["jobs"]("auto", Path()) == 1
     monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", str(alone + 1))
-    assert options._jobs("auto", Path()) == 1
+    assert VALUES["jobs"]("auto", Path()) == 1
 
 
 @pytest.mark.parametrize(
@@ -154,10 +157,21 @@ def test_jobs_auto_is_shared_by_the_workers_of_xdist(monkeypatch):
     [("2 GiB", 2 << 30), ("1.5G", 3 << 29), ("800", 800 << 20), ("900 mb", 900 << 20), ("none", None)],
 )
 def test_sizes_of_memory(text, size):
-    assert options._memory(text, Path()) == size
+    assert VALUES["memory"](text, Path()) == size
 
 
 @pytest.mark.parametrize("text", ["lots", "-2 GiB", "1.2.3 GiB", "100 MiB", "2 XB", "0", "9" * 30])
 def test_bad_sizes_of_memory_are_refused(gated, text):
     gated.ini(memory=text)
     assert stopped(gated.run(), "ensemble_memory in ", f"{text!r} is not a size of memory", "512 MiB or more")
+
+
+def test_names_beside_the_options_are_those_of_engines_and_formats():
+    settings = {setting.name: setting for setting in options.SETTINGS}
+    assert settings["engine"].value == ENGINES
+    assert f"Suffixes: {', '.join(FORMATS)}." in settings["report"].help
+
+
+def test_every_setting_has_a_value_that_is_read():
+    kinds = {setting.value for setting in options.SETTINGS if isinstance(setting.value, str)}
+    assert kinds == set(VALUES)
