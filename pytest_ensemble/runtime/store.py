@@ -298,11 +298,11 @@ class Store:
             if not self._open():
                 return list(queries)
             assert self._connection is not None
-            ours = self._claims.take(self._connection, {_key(query.key) for query in queries})
+            ours = self._claims.take(self._connection, {_claimed(query) for query in queries})
         except BROKEN as error:
             self._stop_writing(error)
             return list(queries)
-        return [query for query in queries if _key(query.key) in ours]
+        return [query for query in queries if _claimed(query) in ours]
 
     def release(self) -> None:
         """Give up all claims; what was found is in the file before."""
@@ -357,6 +357,11 @@ def version_of(engine: str) -> str:
         return f"{package} {metadata.version(package)}"
     except metadata.PackageNotFoundError:
         return package
+
+
+def _claimed(query: Query) -> bytes:
+    # with epsilon: an easy question must not wait for the end of a hard one that would answer it, too
+    return _key(f"{query.key} {query.ball.epsilon!r}")
 
 
 def _key(key: str) -> bytes:

@@ -67,7 +67,7 @@ class Run:
         tests.write_text(TESTS.replace("MARK", self.mark))
         given = ["-p", "pytest_ensemble.plugin", "-p", "no:cacheprovider", "--ensemble-timeout=none"]
         given += [f"--ensemble-report={self.report}", "--ensemble-cache=off"]
-        given += ["-p", "xdist"] if "-n1" in arguments else []
+        given += ["-p", "xdist"] if any(word.startswith("-n") for word in arguments) else []
         root = str(Path(__file__).parents[2])
         environment = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": root, "MARK": self.mark}
         with (repo / f"{self.mark}.txt").open("w") as output:

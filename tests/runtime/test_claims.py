@@ -31,10 +31,11 @@ def test_claims_are_exclusive_until_they_are_released(tmp_path: Path) -> None:
     assert not list((tmp_path / "owners").iterdir())
 
 
-def test_epsilons_of_a_point_are_claimed_together(tmp_path: Path) -> None:
+def test_an_easy_epsilon_does_not_wait_for_a_hard_one(tmp_path: Path) -> None:
     with contextlib.closing(Store(tmp_path)) as one, contextlib.closing(Store(tmp_path)) as other:
         one.claim([question(0, 0.05)])
-        assert other.claim([question(0, 0.2)]) == []
+        hard, easy = question(0, 0.05), question(0, 0.01)
+        assert other.claim([hard, easy]) == [easy]
 
 
 def claim_and_hang(folder: Path, ready: multiprocessing.synchronize.Event) -> None:
