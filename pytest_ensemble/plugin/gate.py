@@ -21,7 +21,8 @@ from pytest_ensemble.report.drawing import failure
 from pytest_ensemble.report.junit import properties
 from pytest_ensemble.report.lost import lost_block
 from pytest_ensemble.report.ratchet import Comparison
-from pytest_ensemble.report.terminal import Block, blocks, title_of, worst_pair
+from pytest_ensemble.report.terminal import Block, blocks, worst_pair
+from pytest_ensemble.report.terms import title_of
 
 __all__ = ["EnsembleGate", "InconclusiveGateWarning"]
 

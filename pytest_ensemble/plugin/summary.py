@@ -14,8 +14,9 @@ from pytest_ensemble.plugin.state import State
 from pytest_ensemble.report.audit import audit_line, contradiction_lines
 from pytest_ensemble.report.drawing import Style, draw, gate_table
 from pytest_ensemble.report.heatmap import heatmaps
+from pytest_ensemble.report.lines import gate_line, queries_line
 from pytest_ensemble.report.ratchet import counts_line
-from pytest_ensemble.report.terminal import gate_line, queries_line, swap_lines
+from pytest_ensemble.report.terminal import swap_lines
 
 __all__ = ["append_step_summary", "encodable", "style_of", "write_summary"]
 

@@ -18,7 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pytest_ensemble.report.document import GateResult
-from pytest_ensemble.report.terminal import GATE_HEADER, Block, Fact, gate_cells
+from pytest_ensemble.report.lines import GATE_HEADER, gate_cells
+from pytest_ensemble.report.terminal import Block, Fact
 
 __all__ = ["PLAIN", "Style", "cut", "draw", "failure", "gate_table"]
 

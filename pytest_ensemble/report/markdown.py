@@ -10,7 +10,8 @@ from pytest_ensemble.analysis.gates import Verdict
 from pytest_ensemble.analysis.scores import Interval
 from pytest_ensemble.errors import printable
 from pytest_ensemble.report.document import Document, GateResult
-from pytest_ensemble.report.terminal import queries_line, worst_pair
+from pytest_ensemble.report.lines import queries_line
+from pytest_ensemble.report.terminal import worst_pair
 from pytest_ensemble.report.words import headline, overall, remark, score_text, worst_first
 
 __all__ = ["LIMIT", "append", "as_markdown", "code", "table", "text"]

@@ -1,4 +1,4 @@
-"""Words for people, from a document: how a gate failed, and a session's gates in a line each.
+"""How a gate failed, in words, from a document.
 
 Everything here is a pure function of the document; `drawing` puts it on a terminal. Names of models are names
 of files, which may hold anything: all texts are `printable`.
@@ -7,30 +7,29 @@ of files, which may hold anything: all texts are `printable`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import PurePosixPath
+from collections.abc import Iterator, Sequence
 from typing import TypedDict
 
 from pytest_ensemble.analysis.gates import Gate, Verdict
 from pytest_ensemble.analysis.scores import Interval
-from pytest_ensemble.analysis.statistics import Sample, points_needed
+from pytest_ensemble.analysis.statistics import points_needed
 from pytest_ensemble.errors import printable
-from pytest_ensemble.report.document import STORED, Document, GateResult, MutualError, Queries
+from pytest_ensemble.report.document import Document, GateResult
+from pytest_ensemble.report.terms import (
+    Digits,
+    assured,
+    counts_text,
+    noun,
+    opposite,
+    percent,
+    queries_of,
+    relation,
+    sample_of,
+    severity,
+    title_of,
+)
 
-__all__ = [
-    "GATE_HEADER",
-    "Block",
-    "Fact",
-    "blocks",
-    "fact",
-    "gate_cells",
-    "gate_line",
-    "queries_line",
-    "severity",
-    "swap_lines",
-    "title_of",
-    "worst_pair",
-]
+__all__ = ["Block", "Fact", "blocks", "fact", "swap_lines", "worst_pair"]
 
 MOST_ROWS = 15
 MOST_PARTNERS = 5
@@ -43,9 +42,6 @@ _ADVICE = {
     "memory": "give the solver more memory, or lower --ensemble-jobs",
     "disagreement": "two engines contradict each other; please report this with the models",
 }
-
-
-# --- a failing gate -------------------------------------------------------------------------------
 
 
 class Fact(TypedDict):
@@ -108,40 +104,27 @@ def blocks(
     return found
 
 
-def severity(gate: GateResult) -> tuple[int, float]:
-    """Sorts gates, worst first: fail, inconclusive, pass, and the largest miss of the threshold."""
-    order = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
-    return order.index(gate.verdict), -_miss(gate)
-
-
-def _miss(gate: GateResult) -> float:
-    """By how much the best end of the score is on the wrong side of the threshold."""
-    if gate.metric == "min_uniqueness":
-        return gate.threshold - gate.high
-    return gate.low - gate.threshold
-
-
 def _headline(document: Document, gate: GateResult) -> str:
     """One plain line: it is all that short summaries and annotations show."""
-    show = _digits(gate, [gate.score])
-    title, what = title_of(gate.test), f"{gate.subject} {_noun(gate)} {show(gate.score)}"
+    show = Digits(gate, [gate.score])
+    title, what = title_of(gate.test), f"{gate.subject} {noun(gate)} {show(gate.score)}"
     if gate.verdict is Verdict.INCONCLUSIVE:
         total = sum(entry.unknown for entry in document.pairs(gate).values())
-        reasons = _counts(gate.undecided) or "reasons unknown"
+        reasons = counts_text(gate.undecided) or "reasons unknown"
         need = show(gate.threshold)
         if gate.confidence is not None:
             return (
-                f"{title}: inconclusive: {what}, {_assured(gate, show)}, needs {_relation(gate)} {need} at "
-                f"epsilon {gate.epsilon:g} ({_sample(document, gate).points} points, {total} undecided)"
+                f"{title}: inconclusive: {what}, {assured(gate, show)}, needs {relation(gate)} {need} at "
+                f"epsilon {gate.epsilon:g} ({sample_of(document, gate).points} points, {total} undecided)"
             )
         return (
-            f"{title}: inconclusive: {what}, needs {_relation(gate)} {need} at epsilon {gate.epsilon:g} "
+            f"{title}: inconclusive: {what}, needs {relation(gate)} {need} at epsilon {gate.epsilon:g} "
             f"({total} undecided: {reasons})"
         )
-    line = f"{title}: {what} {_opposite(gate)} {show(gate.threshold)} at epsilon {gate.epsilon:g}"
+    line = f"{title}: {what} {opposite(gate)} {show(gate.threshold)} at epsilon {gate.epsilon:g}"
     if gate.metric == "max_mutual_error":
         entry = next(entry for entry in document.pairs(gate).values() if "~".join(entry.pair) == gate.subject)
-        return f"{line} ({entry.sat} of {_total(entry)} points)"
+        return f"{line} ({entry.sat} of {queries_of(entry)} points)"
     partners = _partners(document, gate)
     name, worst = max(partners.items(), key=lambda item: _error(gate, item[1]))
     return f"{line} (worst pair {gate.subject}~{name}, mutual error {worst})"
@@ -204,6 +187,16 @@ def _no_swap(document: Document, gate: GateResult) -> str:
     return "none: no candidate is surely more unique in the weakest member's place"
 
 
+def _more_points(document: Document, gate: GateResult) -> str:
+    """How many points would do, if they are like these."""
+    assert gate.confidence is not None
+    unique = gate.metric == "min_uniqueness"
+    allowed, seen = (1 - gate.threshold, 1 - gate.low) if unique else (gate.threshold, gate.high)
+    if not 0 <= seen < allowed < 1:
+        return "more of them do not help while queries are undecided"
+    return f"about {points_needed(allowed, gate.confidence, seen)} are needed if they are like these"
+
+
 # --- its table ------------------------------------------------------------------------------------
 
 
@@ -214,7 +207,7 @@ def _table(document: Document, gate: GateResult) -> tuple[list[list[str]], list[
     """
     rows = dict(_rows(document, gate))
     rule = Gate(gate.metric, gate.threshold, gate.epsilon, gate.confidence)
-    sample = _sample(document, gate)
+    sample = sample_of(document, gate)
     verdicts = {name: rule.verdict(score, sample) for name, (score, _, _) in rows.items()}
     sign = 1 if gate.metric == "min_uniqueness" else -1
     worst_first = sorted(
@@ -228,9 +221,9 @@ def _table(document: Document, gate: GateResult) -> tuple[list[list[str]], list[
     kept = worst_first[:MOST_ROWS]
     if gate.metric == "min_uniqueness":
         kept = [name for name in rows if name in kept]
-    show = _digits(gate, [rows[name][0] for name in kept])
-    noun = _noun(gate) + ("" if gate.confidence is None else f" (at {_percent(gate.confidence)})")
-    cells = [["member" if sign > 0 else "pair", noun, "need", "undecided", "verdict"]]
+    show = Digits(gate, [rows[name][0] for name in kept])
+    column = noun(gate) + ("" if gate.confidence is None else f" (at {percent(gate.confidence)})")
+    cells = [["member" if sign > 0 else "pair", column, "need", "undecided", "verdict"]]
     for name in kept:
         score, unknown, total = rows[name]
         remark = verdicts[name].value
@@ -239,7 +232,7 @@ def _table(document: Document, gate: GateResult) -> tuple[list[list[str]], list[
             remark = f"FAIL  ({'short' if sign > 0 else 'over'} by {show(miss)})"
         text = show(score)
         if gate.confidence is not None:
-            text += f" ({_relation(gate)} {show(rule.bound(score, sample))})"
+            text += f" ({relation(gate)} {show(rule.bound(score, sample))})"
         cells.append([name, text, show(gate.threshold), f"{unknown}/{total}", remark])
     notes = []
     hidden = Counter(verdicts[name] for name in rows if name not in kept)
@@ -249,7 +242,7 @@ def _table(document: Document, gate: GateResult) -> tuple[list[list[str]], list[
         notes.append(f"... and {hidden.total()} more that pass" if passing else f"... and more: {counts}")
     if gate.partial:
         pairs = document.pairs(gate).values()
-        unasked, all_ = sum(entry.unasked for entry in pairs), sum(map(_total, pairs))
+        unasked, all_ = sum(entry.unasked for entry in pairs), sum(map(queries_of, pairs))
         notes.append(f"stopped early: {unasked} of {all_} queries were not asked (--ensemble-fail-fast)")
     return cells, notes
 
@@ -259,17 +252,13 @@ def _rows(document: Document, gate: GateResult) -> Iterator[tuple[str, tuple[Int
     pairs = document.pairs(gate)
     if gate.metric == "max_mutual_error":
         for entry in pairs.values():
-            yield "~".join(entry.pair), (entry.score, entry.unknown, _total(entry))
+            yield "~".join(entry.pair), (entry.score, entry.unknown, queries_of(entry))
         return
     for unique in document.uniqueness:
         if (unique.ensemble, unique.epsilon) == (gate.ensemble, gate.epsilon):
             own = [entry for pair, entry in pairs.items() if unique.member in pair]
-            undecided, total = sum(entry.unknown for entry in own), sum(map(_total, own))
+            undecided, total = sum(entry.unknown for entry in own), sum(map(queries_of, own))
             yield unique.member, (unique.score, undecided, total)
-
-
-def _total(entry: MutualError) -> int:
-    return entry.sat + entry.unsat + entry.unknown
 
 
 def _partners(document: Document, gate: GateResult) -> dict[str, Interval]:
@@ -299,146 +288,6 @@ def worst_pair(document: Document, gate: GateResult) -> tuple[str, str] | None:
 def _error(gate: GateResult, score: Interval) -> tuple[float, float]:
     """Sorts mutual errors; those that are known count first where most were not asked."""
     return (score.low, score.high) if gate.partial else (score.high, score.low)
-
-
-# --- summary --------------------------------------------------------------------------------------
-
-
-def gate_line(gate: GateResult) -> str:
-    """Verdict, test, and the worst score against the threshold."""
-    found = "not checked"
-    if gate.subject is not None:
-        show = _digits(gate, [gate.score])
-        relation = {Verdict.PASS: _relation(gate), Verdict.FAIL: _opposite(gate)}
-        sign = relation.get(gate.verdict, f"needs {_relation(gate)}")
-        plain = gate.confidence is None or gate.verdict is Verdict.FAIL
-        assured = "" if plain else f", {_assured(gate, show)},"
-        found = f"{gate.subject} {show(gate.score)}{assured} {sign} {show(gate.threshold)}"
-    partial = " (partial: stopped early)" if gate.partial else ""
-    where = f"{_noun(gate)} at epsilon {gate.epsilon:g}"
-    return printable(f"{_word(gate):<12}  {gate.test}  {where}: {found}{partial}")
-
-
-def gate_cells(gate: GateResult) -> list[str]:
-    """The same as cells of a table, under `GATE_HEADER`."""
-    show = _digits(gate, [gate.score])
-    score = "not checked" if gate.subject is None else show(gate.score)
-    need = f"{_relation(gate)} {show(gate.threshold)}"
-    if gate.confidence is not None:
-        need += f" at {_percent(gate.confidence)}"
-        if gate.subject is not None and gate.bound is not None:
-            score += f" ({_relation(gate)} {show(gate.bound)})"
-    cells = (
-        _word(gate),
-        gate.test,
-        _noun(gate),
-        f"{gate.epsilon:g}",
-        gate.subject or "",
-        f"{score} (partial)" if gate.partial else score,
-        need,
-    )
-    return [printable(cell) for cell in cells]
-
-
-GATE_HEADER = ("", "test", "gate", "epsilon", "worst", "score", "need")
-
-
-def queries_line(queries: Queries) -> str:
-    """How many queries were answered, what came out, by whom and in what time."""
-    unknown = sum(queries.unknown.values())
-    reasons = f" ({_counts(queries.unknown)})" if unknown else ""
-    solved = {name: count for name, count in queries.by_engine.items() if name != STORED}
-    by_engine = f", by {_counts(solved, order='name first')}" if solved else ""
-    stored = queries.by_engine.get(STORED, 0)
-    return (
-        f"{queries.total} queries: {queries.sat} sat, {queries.unsat} unsat, {unknown} unknown{reasons}"
-        f"{by_engine}, in {queries.seconds:.1f} s"
-        + (f"; {'all' if not solved else stored} from the cache" if stored else "")
-    )
-
-
-# --- words ----------------------------------------------------------------------------------------
-
-
-def title_of(test: str) -> str:
-    """What a test is about: "release" for tests/test_release.py::test_it and ensemble.toml::release[...]."""
-    path, _, name = test.partition("::")
-    if path.endswith(".toml"):
-        return name.partition("[")[0]
-    stem = PurePosixPath(path).stem
-    return stem.removeprefix("test_").removesuffix("_test") or stem
-
-
-def _word(gate: GateResult) -> str:
-    return "FAIL" if gate.verdict is Verdict.FAIL else gate.verdict.value
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.12g} %"
-
-
-def _assured(gate: GateResult, show: _Digits) -> str:
-    """Where the worst end of the score is at the confidence that the gate asks for."""
-    assert gate.bound is not None
-    assert gate.confidence is not None
-    return f"{_relation(gate)} {show(gate.bound)} at {_percent(gate.confidence)} confidence"
-
-
-def _sample(document: Document, gate: GateResult) -> Sample:
-    """How much stands behind the scores of a gate."""
-    pairs, ensemble = document.pairs(gate), document.ensemble(gate)
-    points = max((_total(entry) for entry in pairs.values()), default=0)
-    return Sample(points, 1 if ensemble is None else len(ensemble.members) - 1)
-
-
-def _more_points(document: Document, gate: GateResult) -> str:
-    """How many points would do, if they are like these."""
-    assert gate.confidence is not None
-    unique = gate.metric == "min_uniqueness"
-    allowed, seen = (1 - gate.threshold, 1 - gate.low) if unique else (gate.threshold, gate.high)
-    if not 0 <= seen < allowed < 1:
-        return "more of them do not help while queries are undecided"
-    return f"about {points_needed(allowed, gate.confidence, seen)} are needed if they are like these"
-
-
-def _noun(gate: GateResult) -> str:
-    return "uniqueness" if gate.metric == "min_uniqueness" else "mutual error"
-
-
-def _relation(gate: GateResult) -> str:
-    return ">=" if gate.metric == "min_uniqueness" else "<="
-
-
-def _opposite(gate: GateResult) -> str:
-    return "<" if gate.metric == "min_uniqueness" else ">"
-
-
-def _counts(counts: Mapping[str, int], order: str = "number first") -> str:
-    pairs = [(str(count), name) for name, count in counts.items()]
-    return ", ".join(" ".join(pair if order == "number first" else pair[::-1]) for pair in pairs)
-
-
-class _Digits:
-    """Writes scores with enough digits: one that misses the threshold must not look equal to it."""
-
-    def __init__(self, threshold: float, scores: Iterable[Interval]) -> None:
-        ends = {end for score in scores for end in (score.low, score.high)} - {threshold}
-        enough = (
-            digits
-            for digits in range(3, 9)
-            if float(f"{threshold:.{digits}f}") == threshold
-            and all(f"{end:.{digits}f}" != f"{threshold:.{digits}f}" for end in ends)
-        )
-        self._digits = next(enough, 9)
-
-    def __call__(self, value: float | Interval) -> str:
-        if not isinstance(value, Interval):
-            return f"{value:.{self._digits}f}"
-        return self(value.low) if value.exact else f"{self(value.low)} .. {self(value.high)}"
-
-
-def _digits(gate: GateResult, scores: Iterable[Interval]) -> _Digits:
-    return _Digits(gate.threshold, scores)
 
 
 def fact(name: str, texts: Sequence[str], between: str = "   ") -> Fact:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pytest_ensemble.analysis.gates import Verdict
 from pytest_ensemble.analysis.scores import Interval
 from pytest_ensemble.report.document import Document, Ensemble, GateResult
-from pytest_ensemble.report.terminal import severity, title_of
+from pytest_ensemble.report.terms import Digits, severity, title_of
 
 __all__ = [
     "count_of",
@@ -102,12 +102,5 @@ def title(test: str | Ensemble) -> str:
 
 def score_text(gate: GateResult, score: Interval | None = None) -> str:
     """A score, the gate's by default; what misses the threshold does not look equal to it."""
-    low, high = (gate.low, gate.high) if score is None else (score.low, score.high)
-    need = gate.threshold
-    enough = (
-        digits
-        for digits in range(3, 9)
-        if all(end == need or f"{end:.{digits}f}" != f"{need:.{digits}f}" for end in (low, high))
-    )
-    digits = next(enough, 9)
-    return " to ".join(f"{end:.{digits}f}" for end in dict.fromkeys((low, high)))
+    score = gate.score if score is None else score
+    return " to ".join(map(Digits(gate, [score]), dict.fromkeys((score.low, score.high))))

@@ -11,7 +11,8 @@ from pytest_ensemble.report.document import Queries
 from pytest_ensemble.report.drawing import Style, gate_table
 from pytest_ensemble.report.drawing import failure as draw_failure
 from pytest_ensemble.report.heatmap import heatmaps
-from pytest_ensemble.report.terminal import blocks, gate_line, queries_line
+from pytest_ensemble.report.lines import gate_line, queries_line
+from pytest_ensemble.report.terminal import blocks
 from tests.golden import same_as
 from tests.report.examples import GATE, document
 
