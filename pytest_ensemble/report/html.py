@@ -26,6 +26,8 @@ from pytest_ensemble.report.curves import curves_of, steps
 from pytest_ensemble.report.document import Counterexample, Curve, Document, Ensemble, GateResult, Suggestion
 from pytest_ensemble.report.images import difference, picture, thinned
 from pytest_ensemble.report.layout import image_layout
+from pytest_ensemble.report.ratchet import baseline_counts
+from pytest_ensemble.report.terms import sample_of
 
 __all__ = ["as_html"]
 
@@ -46,8 +48,8 @@ def as_html(document: Document) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["score"] = _score
-    environment.globals.update(words=words, Verdict=Verdict)
+    environment.filters["score"] = words.range_text
+    environment.globals.update(words=words, Verdict=Verdict, baseline_counts=baseline_counts)
     room = _STEPS // max(1, len(document.ensembles))
     parts = [_Part.of(document, ensemble, number, room) for number, ensemble in enumerate(document.ensembles)]
     scripts = [_file(name) for name in _SCRIPTS]
@@ -72,10 +74,6 @@ def _visible(value: Any) -> Any:
 
 def _file(name: str) -> str:
     return (resources.files(__package__) / "templates" / name).read_text(encoding="utf-8")
-
-
-def _score(score: Interval) -> str:
-    return str(score).replace(" .. ", " to ")
 
 
 @dataclass(frozen=True)
@@ -169,19 +167,24 @@ def _uniqueness(document: Document, ensemble: Ensemble, gates: list[GateResult])
     """For each epsilon: what is needed, and (member, low, high, verdict or "") of each."""
     own = [entry for entry in document.uniqueness if entry.ensemble == ensemble.ensemble]
     for epsilon in sorted({entry.epsilon for entry in own}):
-        needs = [g.threshold for g in gates if (g.metric, g.epsilon) == ("min_uniqueness", epsilon)]
-        need = max(needs, default=None)
+        here = [gate for gate in gates if (gate.metric, gate.epsilon) == ("min_uniqueness", epsilon)]
+        need = max((gate.threshold for gate in here), default=None)
         rows = [
-            (
-                entry.member,
-                entry.low,
-                entry.high,
-                "" if need is None else str(Gate("min_uniqueness", need, epsilon).verdict(entry.score)),
-            )
+            (entry.member, entry.low, entry.high, _verdict(document, here, entry.score))
             for entry in own
             if entry.epsilon == epsilon
         ]
         yield {"epsilon": epsilon, "need": need, "rows": rows}
+
+
+def _verdict(document: Document, gates: list[GateResult], score: Interval) -> str:
+    """The worst of the gates' verdicts on one member; empty if there are none."""
+    rules = [
+        (Gate(gate.metric, gate.threshold, gate.epsilon, gate.confidence), sample_of(document, gate))
+        for gate in gates
+    ]
+    found = {rule.verdict(score, sample) for rule, sample in rules}
+    return next((str(v) for v in (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS) if v in found), "")
 
 
 def _gallery(entries: list[Counterexample], ensemble: Ensemble, room: int) -> Iterator[dict[str, Any]]:

@@ -6,13 +6,23 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from pytest_ensemble.analysis.baseline import Move
 from pytest_ensemble.analysis.gates import Verdict
-from pytest_ensemble.analysis.scores import Interval
 from pytest_ensemble.errors import printable
 from pytest_ensemble.report.document import Document, GateResult
 from pytest_ensemble.report.lines import queries_line
+from pytest_ensemble.report.ratchet import baseline_counts
 from pytest_ensemble.report.terminal import worst_pair
-from pytest_ensemble.report.words import headline, overall, remark, score_text, worst_first
+from pytest_ensemble.report.words import (
+    assured_text,
+    headline,
+    losses,
+    overall,
+    range_text,
+    remark,
+    score_text,
+    worst_first,
+)
 
 __all__ = ["LIMIT", "append", "as_markdown", "code", "table", "text"]
 
@@ -59,6 +69,8 @@ def _sections(document: Document) -> Iterator[str]:
     ordered = worst_first(document)
     if ordered:
         yield "\n".join(_gates(ordered))
+    if any(one.move != Move.SAME for one in document.baseline):
+        yield "\n".join(_baseline(document))
     for gate in ordered:
         if gate.verdict is not Verdict.PASS and gate.subject is not None:
             yield "\n".join(_behind(document, gate))
@@ -75,7 +87,7 @@ def _gates(ordered: Sequence[GateResult]) -> Iterator[str]:
             _noun(gate),
             f"{gate.epsilon:g}",
             code(gate.subject) if gate.subject else "not checked",
-            score_text(gate),
+            f"{score_text(gate)} ({assured_text(gate)})" if assured_text(gate) else score_text(gate),
             f"{'≥' if gate.metric == 'min_uniqueness' else '≤'} {gate.threshold:g}",
         )
         for gate in ordered[:_MOST_ROWS]
@@ -83,6 +95,28 @@ def _gates(ordered: Sequence[GateResult]) -> Iterator[str]:
     yield from table(("verdict", "test", "score of", "epsilon", "worst", "score", "needs"), rows, "lllrlrr")
     if len(ordered) > _MOST_ROWS:
         yield f"\n… and {len(ordered) - _MOST_ROWS} more gates."
+    yield ""
+
+
+def _baseline(document: Document) -> Iterator[str]:
+    """What is not as it was, losses first."""
+    lost = losses(document)
+    rest = [one for one in document.baseline if one not in lost and one.move != Move.SAME]
+    yield f"### Baseline\n\n{text(baseline_counts(document.baseline))}.\n"
+    rows = (
+        (
+            f"{one.move} (accepted: {text(one.reason)})" if one.reason else str(one.move),
+            code(one.test),
+            text(one.noun),
+            f"{one.epsilon:g}",
+            "–" if one.change.before is None else range_text(one.change.before),
+            range_text(one.change.now),
+        )
+        for one in [*lost, *rest][:_MOST_ROWS]
+    )
+    yield from table(("", "test", "score", "epsilon", "baseline", "now"), rows, "lllrrr")
+    if len(lost) + len(rest) > _MOST_ROWS:
+        yield f"\n… and {len(lost) + len(rest) - _MOST_ROWS} more."
     yield ""
 
 
@@ -120,8 +154,8 @@ def _swaps(document: Document) -> Iterator[str]:
             f"{swap.epsilon:g}",
             code(swap.out),
             code(swap.into),
-            _range(swap.uniqueness_before),
-            _range(swap.uniqueness_after),
+            range_text(swap.uniqueness_before),
+            range_text(swap.uniqueness_after),
             f"{swap.accuracy_before:.3f} → {swap.accuracy_after:.3f}",
         )
         for swap in document.suggestions[:_MOST_ROWS]
@@ -156,10 +190,6 @@ def _about(document: Document) -> Iterator[str]:
     yield ""
     yield ", ".join(f"{text(name)} {text(version)}" for name, version in document.versions.items())
     yield "\n</details>\n"
-
-
-def _range(score: Interval) -> str:
-    return str(score).replace(" .. ", " to ")
 
 
 def _noun(gate: GateResult) -> str:

@@ -11,7 +11,7 @@ from pytest_ensemble.analysis.gates import Metric
 from pytest_ensemble.analysis.scores import Interval
 from pytest_ensemble.errors import printable
 
-__all__ = ["Comparison", "counts_line"]
+__all__ = ["Comparison", "baseline_counts", "counts_line"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,11 @@ class Comparison:
         )
 
     @property
+    def lost(self) -> bool:
+        """Whether it is worse, or may be."""
+        return self.move in (Move.WORSE, Move.OPEN)
+
+    @property
     def change(self) -> Change:
         """What it is an entry of."""
         before = None if self.before is None else Interval(*self.before)
@@ -70,11 +75,17 @@ class Comparison:
 def counts_line(found: Sequence[Comparison], path: str, *, written: bool, better: bool) -> str:
     """How all scores stand to the baseline, and what became of it."""
     counts = Counter(one.move for one in found)
+    end = "; written" if written else ""
+    if not better and (counts[Move.NEW] or counts[Move.BETTER]):
+        end += "; --ensemble-baseline-update keeps what is new or better"
+    return f"baseline {path}: {baseline_counts(found)}{end}"
+
+
+def baseline_counts(found: Sequence[Comparison]) -> str:
+    """How many scores are new, the same, better, worse or open."""
+    counts = Counter(one.move for one in found)
     texts = [f"{counts[move]} {move}" for move in Move if counts[move]]
     accepted = sum(one.reason is not None for one in found)
     if accepted:
         texts.append(f"{accepted} of them accepted")
-    end = "; written" if written else ""
-    if not better and (counts[Move.NEW] or counts[Move.BETTER]):
-        end += "; --ensemble-baseline-update keeps what is new or better"
-    return f"baseline {path}: {', '.join(texts) or 'nothing to compare'}{end}"
+    return ", ".join(texts) or "nothing to compare"

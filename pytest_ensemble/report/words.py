@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from pytest_ensemble.analysis.baseline import Move
 from pytest_ensemble.analysis.gates import Verdict
 from pytest_ensemble.analysis.scores import Interval
 from pytest_ensemble.report.document import Document, Ensemble, GateResult
-from pytest_ensemble.report.terms import Digits, severity, title_of
+from pytest_ensemble.report.ratchet import Comparison
+from pytest_ensemble.report.terms import Digits, percent, severity, title_of
 
 __all__ = [
+    "assured_text",
+    "baseline_headline",
     "count_of",
     "demand",
     "explanation",
     "headline",
+    "losses",
     "overall",
+    "range_text",
     "remark",
     "score_text",
     "title",
@@ -21,11 +29,18 @@ __all__ = [
 
 
 def overall(document: Document) -> Verdict | None:
-    """The verdict on all gates together; None if there are none."""
+    """The verdict on all gates and losses against the baseline together; None if there are none."""
     found = {gate.verdict for gate in document.gates}
+    found |= {Verdict.FAIL if one.move == Move.WORSE else Verdict.INCONCLUSIVE for one in losses(document)}
     if document.audit.contradictions:
         return Verdict.FAIL
     return next((v for v in (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS) if v in found), None)
+
+
+def losses(document: Document) -> list[Comparison]:
+    """Scores that are or may be worse than the baseline, and were not accepted; sure ones first."""
+    lost = [one for one in document.baseline if one.lost and one.reason is None]
+    return sorted(lost, key=lambda one: one.move != Move.WORSE)
 
 
 def worst_first(document: Document) -> list[GateResult]:
@@ -40,7 +55,14 @@ def headline(document: Document) -> str:
         return "Two engines contradict each other, so no verdict of this run can be trusted."
     if verdict is None:
         return "No gate was declared; this report only shows scores."
+    lost = losses(document)
     worst = min(document.gates, key=severity)
+    if (
+        lost
+        and worst.verdict is not Verdict.FAIL
+        and (lost[0].move == Move.WORSE or worst.verdict is not verdict)
+    ):
+        return baseline_headline(lost)
     reason = explanation(document, worst)
     if verdict is Verdict.PASS:
         holds = "The gate holds" if count == 1 else f"All {count} gates hold"
@@ -53,11 +75,26 @@ def headline(document: Document) -> str:
     return f"{which} {verb}: {reason}"
 
 
+def baseline_headline(lost: Sequence[Comparison]) -> str:
+    """What is worse than the baseline, at least one, in a sentence."""
+    first = lost[0]
+    sure = sum(one.move == Move.WORSE for one in lost)
+    what = f"{title_of(first.test)}: {first.noun} is {range_text(first.change.now)}"
+    before = first.change.before
+    was = "" if before is None else f"; it was {range_text(before)} at epsilon {first.epsilon:g}"
+    number = sure or len(lost)
+    verb = ("is" if number == 1 else "are") if sure else "may be"
+    scores = "1 score" if number == 1 else f"{number} scores"
+    return f"{scores} {verb} worse than the baseline: {what}{was}."
+
+
 def explanation(document: Document, gate: GateResult) -> str:
     """What the worst member or pair of a gate does, and what is demanded."""
     if gate.subject is None:
         return "it was not checked, because its test was skipped or its process ended early."
     change = f"of at most {gate.epsilon:g} per value"
+    sure = assured_text(gate)
+    sure = f" ({sure})" if sure else ""
     if gate.metric == "max_mutual_error":
         entry = next((e for p, e in document.pairs(gate).items() if "~".join(p) == gate.subject), None)
         names = gate.subject if entry is None else " and ".join(entry.pair)
@@ -66,10 +103,10 @@ def explanation(document: Document, gate: GateResult) -> str:
             if entry is None
             else count_of(entry.sat, entry.unknown, entry.sat + entry.unsat + entry.unknown)
         )
-        return f"near {where}, one and the same change {change} fools both {names}; {demand(gate)}."
+        return f"near {where}, one and the same change {change} fools both {names}{sure}; {demand(gate)}."
     return (
-        f"{gate.subject} has a uniqueness of {score_text(gate)} under changes {change} (1: it never errs "
-        f"together with another member); {demand(gate)}."
+        f"{gate.subject} has a uniqueness of {score_text(gate)}{sure} under changes {change} (1: it never "
+        f"errs together with another member); {demand(gate)}."
     )
 
 
@@ -81,9 +118,19 @@ def count_of(sat: int, unknown: int, total: int) -> str:
 
 def demand(gate: GateResult) -> str:
     """What a gate asks for."""
+    sure = "" if gate.confidence is None else f" at {percent(gate.confidence)} confidence"
     if gate.metric == "max_mutual_error":
-        return f"at most {gate.threshold * 100:g} % are allowed"
-    return f"at least {gate.threshold:g} is required"
+        return f"at most {percent(gate.threshold)} are allowed{sure}"
+    return f"at least {gate.threshold:g} is required{sure}"
+
+
+def assured_text(gate: GateResult) -> str:
+    """Where the score is for all inputs like the points; empty if the gate asks for these alone."""
+    if gate.confidence is None or gate.bound is None:
+        return ""
+    bound = Interval(gate.bound, gate.bound)
+    side = "at least" if gate.metric == "min_uniqueness" else "at most"
+    return f"{side} {score_text(gate, bound)} at {percent(gate.confidence)} confidence"
 
 
 def remark(gate: GateResult) -> str:
@@ -104,3 +151,8 @@ def score_text(gate: GateResult, score: Interval | None = None) -> str:
     """A score, the gate's by default; what misses the threshold does not look equal to it."""
     score = gate.score if score is None else score
     return " to ".join(map(Digits(gate, [score]), dict.fromkeys((score.low, score.high))))
+
+
+def range_text(score: Interval) -> str:
+    """A score that no threshold belongs to."""
+    return str(score).replace(" .. ", " to ")
