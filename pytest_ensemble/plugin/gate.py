@@ -137,7 +137,7 @@ class EnsembleGate:
             for subject, score in with_worst(gate.metric, self._ensemble.scores(gate)).items()
         ]
         self._session.entries.extend(found)
-        return [one for one in found if one.move in (Move.WORSE, Move.OPEN) and one.reason is None]
+        return [one for one in found if one.lost and one.reason is None]
 
     def _rerun(self) -> str:
         """The command that runs this test again from where pytest was called."""

@@ -12,9 +12,11 @@ from pytest_ensemble.report.drawing import Style, gate_table
 from pytest_ensemble.report.drawing import failure as draw_failure
 from pytest_ensemble.report.heatmap import heatmaps
 from pytest_ensemble.report.lines import gate_line, queries_line
+from pytest_ensemble.report.lost import lost_block
+from pytest_ensemble.report.ratchet import Comparison
 from pytest_ensemble.report.terminal import blocks
 from tests.golden import same_as
-from tests.report.examples import GATE, document
+from tests.report.examples import GATE, TEST, document
 
 PAIR_GATE = replace(GATE, metric="max_mutual_error", threshold=0.05, subject="m2~m3", low=0.1, high=0.1)
 
@@ -166,11 +168,19 @@ OPEN = replace(
     high=0.9867,
     undecided={"timeout": 3},
 )
+SURE = replace(
+    GATE, verdict=Verdict.PASS, subject="m3", threshold=0.8, low=0.9, high=0.9, confidence=0.95, bound=0.8412
+)
+LOST = [
+    Comparison(TEST, "max_mutual_error", 0.02, "m2~m3", "open", 0.29, 0.31, (0.3, 0.3)),
+    Comparison(TEST, "min_uniqueness", 0.02, LONG, "worse", 0.9767, 0.9767, (0.98, 0.98)),
+    Comparison(TEST, "min_uniqueness", 0.02, "(worst)", "worse", 0.85, 0.86, (0.88, 0.88)),
+]
 UNCHECKED = replace(OPEN, subject=None, low=0.0, high=1.0, undecided={})
 
 
 def everything(style):
-    """Two failures, the summary and the heatmap."""
+    """Two failures, losses against a baseline, the summary and the heatmap."""
     found = document(*FAILING, members=MEMBERS, sat=SAT, unknown=UNKNOWN, swaps=2)
     rerun = 'pytest "tests/test_release.py::test_it" --ensemble-pool=models/ --ensemble-data=validation.npz'
     passing = replace(GATE, verdict=Verdict.PASS, subject="m3", threshold=0.8, low=0.9, high=0.9)
@@ -178,7 +188,8 @@ def everything(style):
     return [
         draw_failure(blocks(found, FAILING, rerun), style),
         draw_failure(blocks(document(members=MEMBERS, sat=SAT, unknown=UNKNOWN), [OPEN], "pytest x"), style),
-        gate_table([*FAILING, passing, OPEN, unchecked], style),
+        draw_failure([lost_block(LOST, "release", rerun)], style),
+        gate_table([*FAILING, passing, SURE, OPEN, unchecked], style),
         *heatmaps(found, style),
     ]
 
@@ -198,7 +209,7 @@ def test_golden(width, unicode):
 def test_colours_change_nothing_else(width):
     """But for the heatmap, whose shades are colours then."""
     for coloured, plain in zip(
-        everything(Style(width, True, True))[:3], everything(Style(width, False, True))[:3], strict=True
+        everything(Style(width, True, True))[:4], everything(Style(width, False, True))[:4], strict=True
     ):
         without = re.sub(r"\x1b\[[\d;]*m", "", coloured)
         assert [line.rstrip() for line in without.splitlines()] == plain.splitlines()
