@@ -15,10 +15,10 @@ ACCEPT = "--ensemble-baseline-accept=points were too easy"
 
 @pytest.fixture(params=["alone", "xdist"])
 def run(request, repo):
-    """Run pytest with a baseline, in this process or with two workers."""
+    """Run pytest with a baseline, in this process or with a worker (there is only one test)."""
     if request.param == "xdist":
         pytest.importorskip("xdist")
-        return lambda *arguments: repo.run(BASE, "-n2", *arguments, subprocess=True)
+        return lambda *arguments: repo.run(BASE, "-n1", *arguments)
     return lambda *arguments: repo.run(BASE, *arguments)
 
 
@@ -115,6 +115,21 @@ def test_a_swapped_member_does_not_undo_what_was_reached(repo):
     result = repo.run(BASE)
     result.assert_outcomes(failed=1)
     assert "release: worst mutual error 0.400 is worse than its baseline 0.000 at epsilon 0.1" in said(result)
+
+
+def test_a_sure_loss_comes_before_an_open_gate(repo):
+    repo.gate("min_uniqueness(0.6)")
+    repo.run(BASE, UPDATE, "--ensemble-cache=off").assert_outcomes(passed=1)
+    fragile(repo, 9, model=0)
+    repo.monkeypatch.setenv("CORNER_UNKNOWN", "m1~m4=timeout")
+    result = repo.run(BASE, "--ensemble-cache=off", "--ensemble-report=x.md")
+    assert result.parseoutcomes() == {"failed": 1}
+    text = said(result)
+    loss, gate = "release: m1 uniqueness 0.", "release: inconclusive: m1 uniqueness "
+    assert text.index("is worse than its baseline") < text.index("needs >= 0.600")
+    assert text.count(loss) >= 1
+    assert gate in text
+    assert "Ensemble gates: ❌ FAIL" in (repo.path / "x.md").read_text()
 
 
 def test_gate_files_have_baselines_too_and_failing_gates_say_both(repo):
