@@ -141,8 +141,8 @@ SETTINGS = (
     ),
     Setting(
         "progress",
-        "Whether to show how far long solving is: auto (default): one live line on a terminal, elsewhere a "
-        "line every 30 seconds, nothing with -q or under pytest-xdist; off: nothing.",
+        "Whether to show how far long solving is: auto (default): one live line on a terminal, elsewhere "
+        "and under pytest-xdist a line every 30 seconds, nothing with -q; off: nothing.",
         ("auto", "off"),
         "auto",
     ),

@@ -5,8 +5,8 @@ that pytest itself writes to. A live line stands below the one that pytest is wr
 ("tests/test_x.py .."), and leaves nothing behind: it is erased, and the cursor goes back to where it was.
 A thread draws it, so that it moves while no answer comes; it lives only while queries are solved.
 
-Under pytest-xdist nothing is shown: workers have no terminal, and pytest writes to that of the controller at
-any time, also into a live line.
+Under pytest-xdist the controller writes to the terminal at any time, also into a live line. So workers write
+plain lines, to the standard error that they inherit, each more rarely the more of them there are.
 """
 
 from __future__ import annotations
@@ -32,19 +32,28 @@ EVERY = 30.0  # seconds between two plain lines
 
 def screen_of(config: pytest.Config, settings: Settings) -> Screen | None:
     """Where to say progress in this process; None where nobody wants it, or nobody could see it."""
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
-    hidden = settings.progress == "off" or hasattr(config, "workerinput")
-    if hidden or reporter is None or reporter.verbosity < 0:
+    if settings.progress == "off" or config.option.verbose < 0:
         return None
-    return Screen(reporter, config.pluginmanager.get_plugin("capturemanager"))
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    worker = getattr(config, "workerinput", None)
+    if worker is not None:
+        return Screen(None, capture, prefix=f"[{worker['workerid']}] ", every=EVERY * worker["workercount"])
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    return None if reporter is None else Screen(reporter, capture)
 
 
 class Screen:
-    """What pytest writes to, reached from within a test."""
+    """What pytest writes to, reached from within a test; without a reporter standard error.
 
-    def __init__(self, reporter: Any, capture: Any) -> None:
+    Args:
+        capture: pytest's, or None.
+        prefix: of plain lines.
+        every: seconds between two plain lines.
+    """
+
+    def __init__(self, reporter: Any, capture: Any, *, prefix: str = "", every: float | None = None) -> None:
         self._reporter, self._capture = reporter, capture
-        self._uncaptured = reporter.config.getoption("capture", "fd") == "no"
+        self._prefix, self._every = prefix, EVERY if every is None else every
         self._file: int | None = None
 
     @contextlib.contextmanager
@@ -78,9 +87,13 @@ class Screen:
         if self._file is None:
             away = self._capture.global_and_fixture_disabled() if self._capture else contextlib.nullcontext()
             with away, contextlib.suppress(OSError, ValueError, AttributeError):  # an in-memory file
-                self._reporter.flush()
-                self._file = os.dup(self._reporter._tw._file.fileno())
-        return self._file is not None and os.isatty(self._file) and os.environ.get("TERM") != "dumb"
+                if self._reporter is None:
+                    self._file = os.dup(2)
+                else:
+                    self._reporter.flush()
+                    self._file = os.dup(self._reporter._tw._file.fileno())
+        live = self._reporter is not None and os.environ.get("TERM") != "dumb"
+        return live and self._file is not None and os.isatty(self._file)
 
     def _write(self, text: str) -> None:
         # one call, so that nothing comes in between; nobody must fail because a terminal has gone
@@ -104,9 +117,10 @@ class Screen:
                 break
         # with -s nobody knows where the cursor was: stay on the line below
         column %= width
-        back = "" if self._uncaptured else "\x1b[A" + (f"\x1b[{column}C" if column else "")
+        uncaptured = self._reporter.config.getoption("capture", "fd") == "no"
+        back = "" if uncaptured else "\x1b[A" + (f"\x1b[{column}C" if column else "")
         self._write(f"\r\x1b[K{back}")
 
     def _plain(self, progress: Progress, end: threading.Event) -> None:
-        while not end.wait(EVERY):
-            self._write(f"\n{progress_line(progress, time.monotonic())}\n")
+        while not end.wait(self._every):
+            self._write(f"\n{self._prefix}{progress_line(progress, time.monotonic())}\n")

@@ -86,11 +86,24 @@ def test_ctrl_c_erases_it(slow):
     assert "decided" not in shown.text()
 
 
-@pytest.mark.parametrize("options", [["-q"], ["-n1", "-p", "xdist"]], ids=str)
+@pytest.mark.parametrize("options", [["-q"], ["-q", "-n1", "-p", "xdist"]], ids=str)
 def test_where_nothing_is_shown(slow, options):
     shown, code = on_terminal(slow, *options)
     assert code == 0
     assert b"decided" not in shown.raw
+
+
+def test_workers_of_xdist_write_plain_lines(slow):
+    pytest.importorskip("xdist")
+    shown, code = on_terminal(slow, "-n1", "-p", "xdist")
+    assert code == 0
+    assert re.search(rf"^\[gw0\] {DECIDED.pattern}", shown.text(), re.MULTILINE)
+    assert "captured" not in shown.text()
+    result = slow.run("--ensemble-cache=off", "-n2", subprocess=True)
+    lines = [line for line in result.errlines if "decided" in line]
+    assert lines
+    assert all(re.match(rf"\[gw[01]\] {DECIDED.pattern}", line) for line in lines)
+    assert "decided" not in result.stdout.str()
 
 
 def test_plain_lines_where_there_is_no_terminal(slow):
