@@ -84,14 +84,14 @@ def judge(query: Query, answer: Answer, best: float) -> None:
 # --- against the oracle ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(70))
+@pytest.mark.parametrize("seed", range(40))
 def test_agrees_with_the_oracle(engine: MarabouEngine, seed: int) -> None:
     query = tiny_query(np.random.default_rng(seed))
     judge(query, ask(engine, query), optimum(query))
 
 
 @pytest.mark.parametrize("kind", ["near_constant", "integer", "scaled", "residual"])
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_agrees_on_degenerate_pairs(engine: MarabouEngine, kind: str, seed: int) -> None:
     assert kind in KINDS
     rng = np.random.default_rng([seed, KINDS.index(kind)])
@@ -100,7 +100,7 @@ def test_agrees_on_degenerate_pairs(engine: MarabouEngine, kind: str, seed: int)
     judge(query, ask(engine, query), optimum(query))
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(6))
 def test_ties_are_never_decided_wrongly(engine: MarabouEngine, seed: int) -> None:
     """Networks shifted so that the optimum is zero, or as little beside it as float32 allows."""
     query = tiny_query(np.random.default_rng(seed), members=1 + seed % 2)

@@ -12,6 +12,11 @@ import time
 import pyte
 
 
+def _attach() -> None:
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # shells have their background ignore it
+
+
 class Terminal:
     """A terminal of so many columns and lines, on which one command runs.
 
@@ -40,7 +45,7 @@ class Terminal:
             stdout=theirs,
             stderr=theirs,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=_attach,
         )
         os.close(theirs)
         until = time.monotonic() + seconds
