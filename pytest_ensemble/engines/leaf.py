@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from scipy.optimize import linprog
 
 from pytest_ensemble.engines.bounds import Rows
 from pytest_ensemble.engines.chains import Array, Chains, Frame
@@ -52,7 +51,7 @@ def solve_leaf(frame: Frame, row: Rows) -> tuple[Array | None, Rows | None]:
     )
     limits = np.concatenate([bias, sign * offset[free]])
     ends = [(-1.0, 1.0)] * n + [(-np.inf, np.inf)]
-    program = linprog(np.append(np.zeros(n), -1.0), rows, limits, bounds=ends, method="highs")
+    program = _minimise(np.append(np.zeros(n), -1.0), rows, limits, ends)
     if program.status == 2:  # no input on these sides: whatever the margins, multiples of z prove it
         program = _farthest(rows[k:], limits[k:], ends)
         if program.status != 0:
@@ -71,7 +70,13 @@ def _farthest(rows: Float, limits: Float, ends: list[tuple[float, float]]) -> An
     slack[:, -1] = -1.0
     objective = np.zeros(rows.shape[1])
     objective[-1] = 1.0
-    return linprog(objective, slack, limits, bounds=ends, method="highs")
+    return _minimise(objective, slack, limits, ends)
+
+
+def _minimise(objective: Float, rows: Float, limits: Float, ends: list[tuple[float, float]]) -> Any:
+    from scipy.optimize import linprog  # a quarter of a second to import, and most runs reach no leaf
+
+    return linprog(objective, rows, limits, bounds=ends, method="highs")
 
 
 def _with_duals(row: Rows, duals: Float, free: Array, active: Array, k: int) -> Rows:

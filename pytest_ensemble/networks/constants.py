@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, reference
+from onnx import helper
 
 from pytest_ensemble.errors import reason
 from pytest_ensemble.networks.limits import LARGEST, TooLarge, spend
@@ -50,6 +50,8 @@ def fold(node: onnx.NodeProto, inputs: Sequence[Array | None], opsets: dict[str,
 
 
 def _evaluate(node: onnx.NodeProto, inputs: Sequence[Array | None], opsets: dict[str, int]) -> list[Array]:
+    from onnx.reference import ReferenceEvaluator  # 0.1 s to import, and most files need none
+
     feeds = {name: value for name, value in zip(node.input, inputs, strict=True) if name}
     imports = [helper.make_opsetid(domain, version) for domain, version in opsets.items()]
     graph = helper.make_graph(
@@ -60,7 +62,7 @@ def _evaluate(node: onnx.NodeProto, inputs: Sequence[Array | None], opsets: dict
     )
     model = helper.make_model(graph, opset_imports=imports)
     try:
-        folded = reference.ReferenceEvaluator(model).run(None, feeds)
+        folded = ReferenceEvaluator(model).run(None, feeds)
     except Exception as error:  # the evaluator raises whatever its operators raise
         raise NotPiecewiseLinear(f"its constant value can't be computed: {reason(error)}") from error
     results = iter(folded)

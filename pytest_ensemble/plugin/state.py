@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -103,6 +104,7 @@ def declared_gates(items: Iterable[pytest.Item]) -> list[GateResult]:
     ]
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """Versions of what gave the verdicts."""
     found = {"python": platform.python_version()}
