@@ -13,6 +13,7 @@ and everything is solved without it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import math
 import queue
@@ -350,6 +351,7 @@ class Store:
         self._trouble = f"The cache {self.path} can't be used: {why(error)}. All is solved without it."
 
 
+@functools.cache
 def version_of(engine: str) -> str:
     """The version that an engine's answers are of."""
     package = {"marabou": "maraboupy", "milp": "scipy"}.get(engine, "pytest-ensemble")

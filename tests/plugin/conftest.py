@@ -1,12 +1,19 @@
 """`repo`: a small model repository whose scores are known, to run pytest in."""
 
+import importlib
+import pkgutil
 import re
 from pathlib import Path
 
-import onnxruntime  # noqa: F401  (in-process runs must not import it again and again)
 import pytest
 
+import pytest_ensemble
 from tests.plugin import corner
+
+# In-process runs forget what they import: they must not import it all again and again.
+for module in pkgutil.walk_packages(pytest_ensemble.__path__, "pytest_ensemble."):
+    if not module.name.endswith(("__main__", "child_main")):
+        importlib.import_module(module.name)
 
 LOAD = ("-p", "pytest_ensemble.plugin")  # whether it is installed or not: see the fixture
 MEMBERS = ["m1", "m2", "m3", "m4"]
