@@ -31,6 +31,9 @@ class _Region:
 
     def minimum(self, objective: Float) -> float | None:
         """Minimum of a linear function, None if the region is empty."""
+        corner = -np.sign(objective)
+        if np.all(self.normals @ corner <= self.offsets):
+            return float(objective @ corner)
         result = linprog(objective, self.normals, self.offsets, bounds=(-1, 1))
         return float(result.fun) if result.status == 0 else None
 
@@ -48,7 +51,7 @@ def optimum(query: Query) -> float:
     best = -np.inf
     for outputs in _linear_pieces(networks, start, everywhere):
         region, logits = outputs
-        best = max(best, _best_in_piece(region, logits, query.label))
+        best = _best_in_piece(region, logits, query.label, best)
     return best
 
 
@@ -103,14 +106,16 @@ def _patterns(
             yield innermost, {k: False, **active}
 
 
-def _best_in_piece(region: _Region, logits: list[tuple[Float, Float]], label: int) -> float:
-    """The optimum where all networks are affine: one program per choice of classes."""
+def _best_in_piece(region: _Region, logits: list[tuple[Float, Float]], label: int, best: float) -> float:
+    """The optimum where all networks are affine, if it is above the best so far: one program per choice of
+    classes, but for those that can't be above it anywhere in the ball.
+    """
     classes = [p for p in range(len(logits[0][1])) if p != label]
-    best = -np.inf
     for choice in itertools.product(classes, repeat=len(logits)):
         rows = [m[p] - m[label] for (m, _), p in zip(logits, choice, strict=True)]
         offsets = [b[p] - b[label] for (_, b), p in zip(logits, choice, strict=True)]
-        best = max(best, _highest_floor(region, np.array(rows), np.array(offsets)))
+        if min(b + np.abs(row).sum() for row, b in zip(rows, offsets, strict=True)) > best:
+            best = max(best, _highest_floor(region, np.array(rows), np.array(offsets)))
     return best
 
 
