@@ -150,6 +150,8 @@ class EnsembleUnderTest:
                 int(self.points.labels[point]),
                 {name: int(pool[name].predict(witness.reshape(1, -1))[0]) for name in pair},
                 float(query.ball.distance(witness)[0]),
+                int(np.count_nonzero(witness.reshape(-1) != query.ball.center)),
+                int(witness.size),
             )
         )
 

@@ -151,7 +151,10 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class Example:
-    """An input near agreement point number `point` that both members of a pair misclassify."""
+    """An input near agreement point number `point` that both members of a pair misclassify.
+
+    So many of its `values` numbers are `changed`, none by more than `distance`.
+    """
 
     ensemble: str
     epsilon: float
@@ -161,6 +164,8 @@ class Example:
     label: int
     says: Mapping[str, int]
     distance: float
+    changed: int | None = None
+    values: int | None = None
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from pytest_ensemble.report.document import Document, GateResult
 from pytest_ensemble.report.lines import queries_line
 from pytest_ensemble.report.ratchet import baseline_counts
 from pytest_ensemble.report.terminal import worst_pair
+from pytest_ensemble.report.terms import how_far
 from pytest_ensemble.report.words import (
     assured_text,
     headline,
@@ -143,7 +144,8 @@ def _behind(document: Document, gate: GateResult) -> Iterator[str]:
         pair = worst_pair(document, gate)
         if (example.ensemble, example.epsilon, example.pair) == (gate.ensemble, gate.epsilon, pair):
             says = ", ".join(f"{code(name)} says {label}" for name, label in example.says.items())
-            yield f"\nFor example row {example.row} of the data, label {example.label}: {says}."
+            where = f"row {example.row} of the data, label {example.label}"
+            yield f"\nFor example {where}: {says}; {how_far(example)}."
     yield "\n</details>\n"
 
 

@@ -19,6 +19,7 @@ from pytest_ensemble.report.terms import (
     Digits,
     assured,
     counts_text,
+    how_far,
     noun,
     opposite,
     percent,
@@ -143,8 +144,8 @@ def _facts(document: Document, gate: GateResult) -> Iterator[Fact]:
             document, gate
         ) == example.pair:
             says = ", ".join(f"{name} says {label}" for name, label in example.says.items())
-            text = f"point {example.point}, label {example.label}: {says}; replayed in onnxruntime"
-            yield fact("example", [text])
+            what = f"point {example.point}, label {example.label}: {says}"
+            yield fact("example", [what, f"{how_far(example)}; replayed in onnxruntime"])
     if gate.verdict is Verdict.INCONCLUSIVE:
         if gate.confidence is not None:
             yield fact("what to do", [f"points: {_more_points(document, gate)}"])

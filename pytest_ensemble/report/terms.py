@@ -8,12 +8,13 @@ from pathlib import PurePosixPath
 from pytest_ensemble.analysis.gates import Verdict
 from pytest_ensemble.analysis.scores import Interval
 from pytest_ensemble.analysis.statistics import Sample
-from pytest_ensemble.report.document import Document, GateResult, MutualError
+from pytest_ensemble.report.document import Document, Example, GateResult, MutualError
 
 __all__ = [
     "Digits",
     "assured",
     "counts_text",
+    "how_far",
     "noun",
     "opposite",
     "percent",
@@ -111,6 +112,13 @@ class Digits:
         if not isinstance(value, Interval):
             return f"{value:.{self._digits}f}"
         return self(value.low) if value.exact else f"{self(value.low)} .. {self(value.high)}"
+
+
+def how_far(example: Example) -> str:
+    """How an input differs from its point."""
+    if example.changed is None:  # reports of older versions
+        return f"no value changed by more than {example.distance:.4g}"
+    return f"{example.changed} of {example.values} values changed, by at most {example.distance:.4g}"
 
 
 def queries_of(entry: MutualError) -> int:

@@ -48,7 +48,7 @@ def document(*gates, members=("m1", "m2", "m3"), sat=None, unknown=None, points=
             *scores,
             *(gates or [GATE]),
             *suggestions,
-            Example("e1", 0.02, ("m2", "m3"), 17, 40, 0, {"m2": 6, "m3": 8}, 0.0125),
+            Example("e1", 0.02, ("m2", "m3"), 17, 40, 0, {"m2": 6, "m3": 8}, 0.0125, 12, 64),
         ],
         Queries(300, 4, 290, {"timeout": 6}, {"auto": 300}, 1.25),
         {"numpy": "2.0"},

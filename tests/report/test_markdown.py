@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pytest_ensemble.report.document import Document
 from pytest_ensemble.report.markdown import LIMIT, append, as_markdown, code, text
+from tests.golden import same_as
 from tests.report.examples import GATE, document
 from tests.report.pages import page
 
@@ -24,8 +25,7 @@ GOLDEN = Path(__file__).parent / "golden"
     ],
 )
 def test_word_for_word(name, found):
-    """To renew the files: write `as_markdown(...)` there, and read the difference."""
-    assert as_markdown(found) == (GOLDEN / f"{name}.md").read_text(encoding="utf-8")
+    assert same_as(GOLDEN / f"{name}.md", as_markdown(found))
 
 
 @given(st.text())
