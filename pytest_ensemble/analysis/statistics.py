@@ -96,12 +96,14 @@ def _divergence(p: float, q: float) -> float:
     return max(0.0, first + ((1 - p) * math.log((1 - p) / (1 - q)) if p < 1 else 0.0))
 
 
-def points_needed(allowed: float, confidence: float, expected: float = 0.0) -> int:
+def points_needed(allowed: float, confidence: float, expected: float = 0.0, others: int = 1) -> int:
     """About how many points it takes for a mutual error of `expected` to pass a threshold of `allowed`.
 
     Without any error that is ln(1 - confidence) / ln(1 - allowed), rounded up: 59 points for 0.05 at 95 %,
-    "3 / allowed" as a rule of thumb; the same number holds for a uniqueness of 1 - allowed. Each error that
-    is seen takes more.
+    "3 / allowed" as a rule of thumb. Each error that is seen takes more.
+
+    Args:
+        others: for a uniqueness of 1 - allowed, how many other members there are; its mean has another bound.
 
     Raises:
         ValueError: not 0 <= expected < allowed < 1, or not 0 < confidence < 1.
@@ -110,7 +112,8 @@ def points_needed(allowed: float, confidence: float, expected: float = 0.0) -> i
         raise ValueError("points_needed needs 0 <= expected < allowed < 1 and 0 < confidence < 1.")
 
     def enough(points: int) -> bool:
-        return highest_share(math.ceil(expected * points), points, confidence) <= allowed
+        errors = math.ceil(expected * points * others - 1e-9)
+        return highest_mean(errors, others, points, confidence) <= allowed
 
     high = max(1, math.ceil(math.log(1 - confidence) / math.log1p(-allowed) - 1e-9))
     if not enough(high):

@@ -70,7 +70,7 @@ def _sections(document: Document) -> Iterator[str]:
     ordered = worst_first(document)
     if ordered:
         yield "\n".join(_gates(ordered))
-    if any(one.move != Move.SAME for one in document.baseline):
+    if any(one.move not in (Move.SAME, Move.NEW) for one in document.baseline):
         yield "\n".join(_baseline(document))
     for gate in ordered:
         if gate.verdict is not Verdict.PASS and gate.subject is not None:
@@ -102,7 +102,7 @@ def _gates(ordered: Sequence[GateResult]) -> Iterator[str]:
 def _baseline(document: Document) -> Iterator[str]:
     """What is not as it was, losses first."""
     lost = losses(document)
-    rest = [one for one in document.baseline if one not in lost and one.move != Move.SAME]
+    rest = [one for one in document.baseline if one not in lost and one.move not in (Move.SAME, Move.NEW)]
     yield f"### Baseline\n\n{text(baseline_counts(document.baseline))}.\n"
     rows = (
         (

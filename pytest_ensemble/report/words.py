@@ -13,12 +13,12 @@ from pytest_ensemble.report.terms import Digits, percent, severity, title_of
 
 __all__ = [
     "assured_text",
-    "baseline_headline",
     "count_of",
     "demand",
     "explanation",
     "headline",
     "losses",
+    "only_worse",
     "overall",
     "range_text",
     "remark",
@@ -43,6 +43,13 @@ def losses(document: Document) -> list[Comparison]:
     return sorted(lost, key=lambda one: one.move != Move.WORSE)
 
 
+def only_worse(document: Document) -> bool:
+    """Whether all that fails is worse than the baseline: no gate does."""
+    return overall(document) is Verdict.FAIL and not (
+        document.audit.contradictions or any(gate.verdict is Verdict.FAIL for gate in document.gates)
+    )
+
+
 def worst_first(document: Document) -> list[GateResult]:
     """The gates, those that fail first; else in their order."""
     return sorted(document.gates, key=lambda gate: severity(gate)[0])
@@ -56,13 +63,9 @@ def headline(document: Document) -> str:
     if verdict is None:
         return "No gate was declared; this report only shows scores."
     lost = losses(document)
-    worst = min(document.gates, key=severity)
-    if (
-        lost
-        and worst.verdict is not Verdict.FAIL
-        and (lost[0].move == Move.WORSE or worst.verdict is not verdict)
-    ):
-        return baseline_headline(lost)
+    worst = min(document.gates, key=severity, default=None)
+    if worst is None or worst.verdict is not verdict:
+        return _baseline_headline(lost)
     reason = explanation(document, worst)
     if verdict is Verdict.PASS:
         holds = "The gate holds" if count == 1 else f"All {count} gates hold"
@@ -75,7 +78,7 @@ def headline(document: Document) -> str:
     return f"{which} {verb}: {reason}"
 
 
-def baseline_headline(lost: Sequence[Comparison]) -> str:
+def _baseline_headline(lost: Sequence[Comparison]) -> str:
     """What is worse than the baseline, at least one, in a sentence."""
     first = lost[0]
     sure = sum(one.move == Move.WORSE for one in lost)

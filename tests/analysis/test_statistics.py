@@ -69,6 +69,18 @@ def test_points_needed_without_errors(allowed, confidence):
     assert points == math.ceil(math.log(1 - confidence) / math.log(1 - allowed) - 1e-9)
 
 
+@given(st.floats(0.02, 0.5), CONFIDENCES, st.floats(0, 0.9), st.integers(1, 6))
+def test_points_needed_are_enough_and_hardly_fewer_are(allowed, confidence, share, others):
+    expected = allowed * share
+    points = points_needed(allowed, confidence, expected, others)
+
+    def bound(count: int) -> float:
+        return highest_mean(math.ceil(expected * count * others - 1e-9), others, count, confidence)
+
+    assert bound(points) <= allowed
+    assert points == 1 or bound(points - 1) > allowed or bound(max(1, points // 2)) > allowed
+
+
 def test_points_needed_as_the_manual_says():
     assert points_needed(0.05, 0.95) == 59
     assert points_needed(0.05, 0.95, 0.02) > 150
