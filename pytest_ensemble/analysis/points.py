@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,8 @@ from pytest_ensemble.files import read_arrays
 from pytest_ensemble.networks.pool import Pool
 
 __all__ = ["Count", "Data", "Label", "Points", "agreement_points", "load_data"]
+
+_MANY = 100  # rows, from which on an accuracy says more than chance does
 
 Count = int | Literal["all"]
 Label = int | Literal["best"] | None
@@ -120,12 +123,14 @@ def check_data(pool: Pool, data: Data) -> None:
             f"0..{pool.classes - 1}."
         )
     for name, model in pool.items():
-        accuracy = float(np.mean(model.predict(data.x) == data.y))
-        if accuracy <= 1.0 / pool.classes:
+        accuracy, chance = float(np.mean(model.predict(data.x) == data.y)), 1.0 / pool.classes
+        # labels in any order are above chance half of the time, but hardly ever by three deviations
+        luck = 3 * math.sqrt(chance * (1 - chance) / len(data.y)) if len(data.y) >= _MANY else 0.0
+        if accuracy <= min(chance + luck, (1 + chance) / 2):
             raise DataError(
                 f"{data.source}: {name} is right on {accuracy:.1%} of it, no better than chance "
-                f"({1 / pool.classes:.1%}). Usual causes: inputs not normalised as in training (0..255 "
-                "instead of 0..1, mean and std), axes in another order (channels first or last), labels "
+                f"({chance:.1%}, give or take {luck:.1%}). Usual causes: inputs not normalised as in "
+                "training (0..255 instead of 0..1, mean and std), axes in another order (channels first or last), labels "
                 "in another order."
             )
 
@@ -212,4 +217,6 @@ def _too_few(
                 f" {pool.names[worst]} disagrees most: it is wrong on {int(wrong[worst].sum())}, on "
                 f"{int(alone[worst].sum())} of them alone."
             )
-    return DataError(f"{message} Ask for fewer points, give more data, or leave that model out.")
+        if wrong[worst].any():
+            return DataError(f"{message} Ask for fewer points, give more data, or leave that model out.")
+    return DataError(f"{message} Ask for fewer points, or give more data.")

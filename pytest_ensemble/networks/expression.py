@@ -66,6 +66,11 @@ class Expression:
         return {block: abs(term) for block, term in self.terms.items()}
 
     @property
+    def occurring(self) -> dict[int, Matrix]:
+        """Nonzero where a variable occurs as executed: also one that cancels in real numbers."""
+        return self.terms if self.sizes is None else self.sizes
+
+    @property
     def indices(self) -> NDArray[np.intp]:
         """Flat positions in the tensor's own shape: rearrange these, then `take`."""
         return np.arange(self.size).reshape(self.shape)
@@ -150,7 +155,7 @@ class Expression:
 
     def is_constant(self) -> bool:
         """Whether no variable occurs in it."""
-        return all(term.count_nonzero() == 0 for term in self.terms.values())
+        return all(term.count_nonzero() == 0 for term in self.occurring.values())
 
 
 def _product(matrix: Matrix, terms: dict[int, Matrix]) -> dict[int, Matrix]:
@@ -239,8 +244,9 @@ class Trace:
             raise ValueError("it computes with numbers that are NaN or infinite")
         varies = np.zeros(x.size, dtype=bool)
         nonnegative = x.constant >= 0
+        for size in x.occurring.values():
+            varies |= np.diff(size.indptr) > 0
         for block, term in x.terms.items():
-            varies |= np.diff(term.indptr) > 0
             lowest = np.minimum(term.min(axis=1).toarray(), 0.0)
             nonnegative &= (lowest == 0) & (block != INPUT) | (np.diff(term.indptr) == 0)
         fresh = np.flatnonzero(varies & ~nonnegative)
@@ -272,7 +278,7 @@ class Trace:
         needed = self._needed(output)
         levels: dict[int, int] = {INPUT: 0}
         for block in sorted(needed - {INPUT}):
-            levels[block] = 1 + max((levels[b] for b in self._relus[block - 1].terms), default=0)
+            levels[block] = 1 + max((levels[b] for b in self._relus[block - 1].occurring), default=0)
         depth = max(levels.values()) + 1
 
         def expression(block: int) -> Expression:
@@ -295,12 +301,12 @@ class Trace:
 
     def _needed(self, output: Expression) -> set[int]:
         needed = {INPUT}
-        stack = list(output.terms)
+        stack = list(output.occurring)
         while stack:
             block = stack.pop()
             if block not in needed:
                 needed.add(block)
-                stack += self._relus[block - 1].terms
+                stack += self._relus[block - 1].occurring
         return needed
 
     def _carried(
@@ -311,9 +317,10 @@ class Trace:
             used = np.zeros(0, dtype=np.intp)
             spend(len(later), step=0)
             for expression in later:
-                if block in expression.terms:
-                    spend(expression.terms[block].nnz + len(used), step=TERM)
-                    used = np.union1d(used, expression.terms[block].indices)
+                size = expression.occurring.get(block)
+                if size is not None:
+                    spend(size.nnz + len(used), step=TERM)
+                    used = np.union1d(used, size.indices)
             keep = np.intersect1d(columns, used)
             if len(keep):
                 carried.append((block, keep))

@@ -33,7 +33,12 @@ def parse(content: bytes, where: str) -> onnx.ModelProto:
     except ModelError:
         raise
     except Exception as error:  # protobuf's DecodeError is not part of its public interface
-        raise ModelError(f"{where}: not an ONNX file ({reason(error)}).") from None
+        # torch.save writes zip files, and pickles before
+        torch = content[:4] == b"PK\x03\x04" or content[:2] == b"\x80\x02"
+        hint = (
+            " It looks like a file of torch.save: export the model with torch.onnx.export." if torch else ""
+        )
+        raise ModelError(f"{where}: not an ONNX file ({reason(error)}).{hint}") from None
     if not proto.graph.node or not proto.graph.output:
         raise ModelError(f"{where}: not an ONNX model: its graph is empty.")
     for message in _messages(proto):

@@ -55,7 +55,9 @@ class Pool(Mapping[str, Model]):
         if place.is_dir():
             files = sorted(place.glob("*.onnx"))
             if not files:
-                raise ModelError(f"No *.onnx file in the folder {place}.")
+                raise ModelError(
+                    f"No *.onnx file in the folder {place}. Export models to it, as with torch.onnx.export."
+                )
         else:
             files = sorted(Path(name) for name in glob.glob(str(where), recursive=True))
             if not files:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -47,6 +48,13 @@ class MarkError(ValueError):
     """A mark that can't be used; the message says which and why."""
 
 
+def _mistyped(item: pytest.Item) -> str:
+    """A hint where the name of another mark looks like "ensemble"."""
+    others = {mark.name for mark in item.iter_markers()} - MARKERS.keys()
+    close = difflib.get_close_matches("ensemble", others, n=1)
+    return f" Is @pytest.mark.{close[0]} a misspelling of it?" if close else ""
+
+
 # --- reading --------------------------------------------------------------------------------------
 
 
@@ -66,7 +74,7 @@ def read_marks(item: pytest.Item, settings: Settings) -> Marks:
         if ensemble is None:
             raise MarkError(
                 f"@pytest.mark.{mark.name} is a gate without an ensemble. Say what to judge: "
-                "@pytest.mark.ensemble(members=[...], epsilon=...)."
+                f"@pytest.mark.ensemble(members=[...], epsilon=...).{_mistyped(item)}"
             )
         for epsilon in epsilons or ensemble.epsilons:
             gates[Gate(GATES[mark.name], score, epsilon, confidence)] = None

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.text import Text
 
+from pytest_ensemble.analysis.baseline import Move
 from pytest_ensemble.analysis.gates import Verdict
 from pytest_ensemble.errors import printable
 from pytest_ensemble.plugin.state import State
@@ -15,6 +16,7 @@ from pytest_ensemble.report.audit import audit_line, contradiction_lines
 from pytest_ensemble.report.drawing import Style, draw, gate_table
 from pytest_ensemble.report.heatmap import heatmaps
 from pytest_ensemble.report.lines import gate_line, queries_line
+from pytest_ensemble.report.lost import loss_line, worst_losses
 from pytest_ensemble.report.ratchet import counts_line
 from pytest_ensemble.report.terminal import swap_lines
 
@@ -82,6 +84,11 @@ def _gates(state: State, style: Style | None, *, quiet: bool) -> Iterator[tuple[
         if state.settings.suggest == "always" and gate.verdict is Verdict.PASS:
             for text in swap_lines(found, gate):
                 yield f"{'':<14}suggestion: {text}", {}
+    for worst, more in worst_losses(found):
+        line = loss_line(worst, more)
+        colour = _COLOURS[Verdict.FAIL if worst.move == Move.WORSE else Verdict.INCONCLUSIVE]
+        for part in [line] if style is None else draw([Text(line)], style).splitlines():
+            yield part, colour
 
 
 def _rest(state: State, exitstatus: int, *, quiet: bool) -> Iterator[tuple[str, Markup]]:
@@ -101,7 +108,10 @@ def _rest(state: State, exitstatus: int, *, quiet: bool) -> Iterator[tuple[str, 
     if state.settings.baseline is not None and used and not quiet:
         update = state.settings.baseline_update
         where = str(state.settings.baseline)
-        yield counts_line(found.baseline, where, written=state.baseline_written, better=update), {}
+        kept = set() if state.baseline is None else set(state.baseline.scores)
+        unmeasured = len(kept - {one.change.place for one in found.baseline})
+        written = state.baseline_written
+        yield counts_line(found.baseline, where, written=written, better=update, unmeasured=unmeasured), {}
     if not used and exitstatus in (0, 1, 5) and state.settings.sources.get("pool") == "--ensemble-pool":
         yield (
             "--ensemble-pool is given, but no selected test declares a gate. Mark one with "

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 from pytest_ensemble.analysis.baseline import WORST, Move
 from pytest_ensemble.errors import printable
+from pytest_ensemble.report.document import Document
 from pytest_ensemble.report.ratchet import Comparison
 from pytest_ensemble.report.terminal import Block, fact
+from pytest_ensemble.report.words import losses
 
-__all__ = ["lost_block"]
+__all__ = ["loss_line", "lost_block", "worst_losses"]
 
 MOST_ROWS = 15
 
@@ -42,6 +45,25 @@ def lost_block(lost: Sequence[Comparison], title: str, rerun: str = "") -> Block
         notes=[f"... and {len(ordered) - MOST_ROWS} more"] if len(ordered) > MOST_ROWS else [],
         facts=[fact("to accept them", [accept]), *([fact("rerun", [rerun])] if rerun else [])],
     )
+
+
+def worst_losses(document: Document) -> Iterator[tuple[Comparison, int]]:
+    """Of each test with losses that nobody accepted the worst, and how many more there are."""
+    for _, found in groupby(sorted(losses(document), key=_test), key=_test):
+        first, *others = sorted(found, key=_rank)
+        yield first, len(others)
+
+
+def loss_line(worst: Comparison, more: int) -> str:
+    """A line for the session's summary, like those of gates."""
+    now, before = worst.change.now, worst.change.before
+    word, verb = ("FAIL", "is") if worst.move == Move.WORSE else ("inconclusive", "may be")
+    what = f"{worst.noun} at epsilon {worst.epsilon:g}: {now} {verb} worse than its baseline {before}"
+    return printable(f"{word:<12}  {worst.test}  {what}{f' (+{more} more)' if more else ''}")
+
+
+def _test(one: Comparison) -> str:
+    return one.test
 
 
 def _rank(one: Comparison) -> tuple[bool, bool, float]:

@@ -72,10 +72,19 @@ class Comparison:
         return f"worst {what}" if self.subject == WORST else f"{printable(self.subject)} {what}"
 
 
-def counts_line(found: Sequence[Comparison], path: str, *, written: bool, better: bool) -> str:
-    """How all scores stand to the baseline, and what became of it."""
+def counts_line(
+    found: Sequence[Comparison], path: str, *, written: bool, better: bool, unmeasured: int = 0
+) -> str:
+    """How all scores stand to the baseline, and what became of it.
+
+    Args:
+        written: whether the run changed it.
+        better: whether better scores were to be kept.
+        unmeasured: scores that it keeps of tests or members that were not in this run.
+    """
     counts = Counter(one.move for one in found)
-    end = "; written" if written else ""
+    end = f"; {unmeasured} others were not measured" if unmeasured else ""
+    end += "; written" if written else ""
     if not better and (counts[Move.NEW] or counts[Move.BETTER]):
         end += "; --ensemble-baseline-update keeps what is new or better"
     return f"baseline {path}: {baseline_counts(found)}{end}"

@@ -144,7 +144,7 @@ def _facts(document: Document, gate: GateResult) -> Iterator[Fact]:
             document, gate
         ) == example.pair:
             says = ", ".join(f"{name} says {label}" for name, label in example.says.items())
-            what = f"point {example.point}, label {example.label}: {says}"
+            what = f"point {example.point} (row {example.row} of the data), label {example.label}: {says}"
             yield fact("example", [what, f"{how_far(example)}; replayed in onnxruntime"])
     if gate.verdict is Verdict.INCONCLUSIVE:
         if gate.confidence is not None:

@@ -38,7 +38,7 @@ __all__ = ["Effort", "Store", "Stored"]
 
 NAME = "brackets.sqlite"
 # Raised when sat or unsat come to mean something else, or a wrong answer was possible before.
-SEMANTICS = 1
+SEMANTICS = 2
 _KEYS = 500  # of a statement; SQLite takes 999 parameters everywhere
 
 Row = tuple[Any, ...]

@@ -150,6 +150,15 @@ def test_model_no_better_than_chance_is_named(wrong: str) -> None:
         agreement_points(table_pool({"m1": RIGHT, "m2": bad}), samples(9), RIGHT, count=1)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_labels_in_another_order_are_noticed(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    right = rng.integers(0, 3, size=600)
+    pool = table_pool({"m1": right.tolist(), "m2": right.tolist()})
+    with pytest.raises(DataError, match=r"no better than chance .*labels in another order"):
+        agreement_points(pool, samples(600), rng.permutation(right), count=10)
+
+
 # --- bad arguments --------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from pytest_ensemble.errors import ModelError
 from pytest_ensemble.networks.model import Model
 from pytest_ensemble.networks.network import Layer, Network
 from pytest_ensemble.networks.rounding import SOFTMAX, margin_rounding, output_rounding
@@ -138,3 +139,25 @@ def test_margins_gain_nothing_on_the_label(label: int) -> None:
     assert bound.shape == (2, 3)
     assert (bound[:, label] == 0).all()
     assert (np.delete(bound, label, axis=1) > 0).all()
+
+
+def cancelling(graph: Graph) -> str:
+    """x - (x + l) + l: zero, and a few units in the last place of x as executed."""
+    leaky = graph("LeakyRelu", graph.x, alpha=0.25)
+    return graph("Add", graph("Sub", graph.x, graph("Add", graph.x, leaky)), leaky)
+
+
+def test_what_cancels_in_real_numbers_still_rounds() -> None:
+    graph = Graph(("n", 4))
+    model = graph.model(cancelling(graph))
+    x = np.random.default_rng(0).normal(scale=30, size=(2000, 4)).astype(np.float32)
+    exact = x.astype(np.float64)
+    error = error_of(model, x)
+    assert (error.max(axis=0) > 1e-7).all()
+    assert (error <= output_rounding(model.network, exact, exact)).all()
+
+
+def test_what_cancels_in_real_numbers_is_no_constant() -> None:
+    graph = Graph(("n", 4))
+    with pytest.raises(ModelError, match="Mul"):
+        graph.model(graph("Mul", cancelling(graph), graph.x))

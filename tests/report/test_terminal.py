@@ -92,7 +92,9 @@ def test_long_tables_of_members_keep_the_worst_in_their_order():
 
 
 def test_the_example_is_that_of_the_worst_pair():
-    assert "  example          point 17, label 0: m2 says 6, m3 says 8" in failed(GATE, sat={("m2", "m3"): 3})
+    assert "  example          point 17 (row 40 of the data), label 0: m2 says 6, m3 says 8" in failed(
+        GATE, sat={("m2", "m3"): 3}
+    )
     other = failed(GATE, sat={("m1", "m2"): 3})
     assert not any("example" in line for line in other)
 
