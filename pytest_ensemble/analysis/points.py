@@ -130,8 +130,8 @@ def check_data(pool: Pool, data: Data) -> None:
             raise DataError(
                 f"{data.source}: {name} is right on {accuracy:.1%} of it, no better than chance "
                 f"({chance:.1%}, give or take {luck:.1%}). Usual causes: inputs not normalised as in "
-                "training (0..255 instead of 0..1, mean and std), axes in another order (channels first or last), labels "
-                "in another order."
+                "training (0..255 instead of 0..1, mean and std), axes in another order (channels first or "
+                "last), labels in another order."
             )
 
 
