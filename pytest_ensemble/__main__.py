@@ -11,6 +11,7 @@ from typing import Any
 
 from pytest_ensemble.errors import EnsembleError
 from pytest_ensemble.report import command as report
+from pytest_ensemble.report.write import replace_file
 
 __all__ = ["main"]
 
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     run: Command = arguments.run
     try:
         return run(arguments)
-    except EnsembleError as error:
+    except (EnsembleError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
@@ -95,7 +96,11 @@ def _run_init(arguments: argparse.Namespace) -> int:
         _tuple(arguments.bounds),
     )
     text = first_gate_file(arguments.pool, arguments.data, output.absolute().parent, wish)
-    output.write_text(text, encoding="utf-8")
+    try:
+        replace_file(output, text)
+    except OSError as problem:
+        print(f"error: {output} can't be written: {problem.strerror or problem}.", file=sys.stderr)
+        return 2
     print(f"{output} is written. Run its gates: python -m pytest {output}")
     return 0
 

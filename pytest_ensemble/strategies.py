@@ -53,7 +53,7 @@ def ball(point: Any, epsilon: float, bounds: Any = None) -> st.SearchStrategy[ND
 
 
 def _coordinate(around: Ball, k: int) -> st.SearchStrategy[float]:
-    low, high = (float(side[k]) for side in around.float32_box)
+    low, high = (float(side[k]) + 0.0 for side in around.float32_box)  # no -0.0
     corners = st.sampled_from([float(around.center[k]), low, high])
     return corners | st.floats(low, high, width=32)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import json
-import math
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -176,7 +176,7 @@ def with_worst(metric: Metric, scores: Mapping[str, Interval]) -> dict[str, Inte
     """
     pick = min if metric == "min_uniqueness" else max
     low, high = pick(score.low for score in scores.values()), pick(score.high for score in scores.values())
-    return {WORST: Interval(low, high), **scores}
+    return {**scores, WORST: Interval(low, high)}
 
 
 # --- checking what was read -----------------------------------------------------------------------
@@ -214,7 +214,9 @@ def _interval(value: Any, entry: Mapping[str, Any]) -> Interval:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return (
+        isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    )
 
 
 def _problem(entry: Mapping[str, Any], what: str) -> BaselineError:

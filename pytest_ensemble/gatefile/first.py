@@ -149,7 +149,9 @@ def _lines(
     yield from _entry("data", _quoted(places[1]))
     yield from _entry("members", f"[{', '.join(map(_quoted, members))}]")
     yield from _entry("points", str(count))
-    yield from _entry("bounds", '"none"' if bounds is None else f"[{bounds[0]:g}, {bounds[1]:g}]")
+    yield from _entry(
+        "bounds", '"none"' if bounds is None else f"[{_number(bounds[0])}, {_number(bounds[1])}]"
+    )
     yield from _entry("epsilon", f"[{', '.join(map(_number, errors))}]")
     lowest = {
         epsilon: max(0.0, math.floor((score - _MARGIN) * 100) / 100) for epsilon, score in uniqueness.items()
@@ -178,7 +180,7 @@ def _entry(key: str, value: str, more: str = "") -> Iterator[str]:
 
 
 def _number(epsilon: float) -> str:
-    return repr(epsilon)
+    return repr(epsilon).removesuffix(".0")
 
 
 def _table(scores: dict[float, float]) -> str:

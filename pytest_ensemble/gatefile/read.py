@@ -14,6 +14,7 @@ from pytest_ensemble.errors import EnsembleError, did_you_mean
 from pytest_ensemble.gatefile import positions
 from pytest_ensemble.gatefile.keys import ENSEMBLE, NAME, PREPROCESSING, THRESHOLDS, Key, KeyProblem
 from pytest_ensemble.networks.steps import Steps
+from pytest_ensemble.paths import path_in, pattern_in
 
 __all__ = ["Defaults", "EnsembleGates", "GateFileError", "read_gate_file"]
 
@@ -116,8 +117,8 @@ class _Reader:
         return EnsembleGates(
             name,
             {"": self.lines.get(path, 1), **{key: self.lines.get((*path, key), 1) for key in table}},
-            None if pool is None else str(folder / Path(pool).expanduser()),
-            None if data is None else folder / Path(data).expanduser(),
+            None if pool is None else pattern_in(folder, pool),
+            None if data is None else path_in(folder, data),
             values.get("members"),
             values.get("points", self.defaults.points),
             values.get("label"),
@@ -162,6 +163,8 @@ class _Reader:
                     f"{', '.join(f'{one:g}' for one in own or ())}.",
                 )
         plain = next((name for name, score in thresholds.items() if not isinstance(score, dict)), None)
+        if plain is not None:  # it holds at the ini's radii, too, where the ensemble has none
+            named |= set(self.defaults.epsilon or ())
         epsilons: Any = own if own is not None else tuple(sorted(named)) or self.defaults.epsilon
         if epsilons is None:
             raise self._error(

@@ -35,6 +35,10 @@ class Pool(Mapping[str, Model]):
                     f"Two models are named {model.name!r}: {_place(twin)} and {_place(model)}. "
                     "Rename one: names are file stems."
                 )
+            if "~" in model.name:
+                raise ModelError(
+                    f"{_place(model)}: a name with '~' can't be told from that of a pair. Rename it."
+                )
             if (twin := digests.get(model.sha256)) is not None:
                 raise ModelError(
                     f"{_place(twin)} and {_place(model)} are the same model (sha256 "
@@ -59,7 +63,8 @@ class Pool(Mapping[str, Model]):
                     f"No *.onnx file in the folder {place}. Export models to it, as with torch.onnx.export."
                 )
         else:
-            files = sorted(Path(name) for name in glob.glob(str(where), recursive=True))
+            found = [str(where)] if place.is_file() else glob.glob(str(where), recursive=True)
+            files = sorted(map(Path, found))
             if not files:
                 raise ModelError(
                     f"No model found at {where}: it is neither a folder nor a pattern that matches "

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
+import tempfile
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from pytest_ensemble.analysis.baseline import Baseline, BaselineError, Move
 from pytest_ensemble.errors import reason
@@ -69,9 +72,11 @@ def keep_baseline(settings: Settings, found: tuple[Comparison, ...]) -> bool:
     changes = [one.change for one in found if one.move in wanted]
     if path is None or not changes:
         return False
-    before = _read(path, str(path)) if path.exists() else Baseline()  # as it is now
-    after = before.updated(changes, better=better, reason=why, date=datetime.date.today().isoformat())
-    if after == before:
-        return False
-    replace_file(path, after.to_text())
+    name = hashlib.sha256(str(path.absolute()).encode(errors="surrogateescape")).hexdigest()[:16]
+    with FileLock(Path(tempfile.gettempdir()) / f"pytest-ensemble-{name}.lock", timeout=60):
+        before = _read(path, str(path)) if path.exists() else Baseline()  # as it is now
+        after = before.updated(changes, better=better, reason=why, date=datetime.date.today().isoformat())
+        if after == before:
+            return False
+        replace_file(path, after.to_text())
     return True

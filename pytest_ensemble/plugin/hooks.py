@@ -25,27 +25,48 @@ from pytest_ensemble.plugin import (
     STATE,
     state_of,
 )
+from pytest_ensemble.plugin.options import MARKERS
 
 _OUTPUT = "pytest_ensemble"  # our key among what a worker of pytest-xdist returns
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Remember which gates have to be checked."""
-    if STATE in session.config.stash:
+    """Remember which gates have to be checked, also those that other hooks have added meanwhile."""
+    state = session.config.stash.get(STATE, None)
+    if state is not None:
+        from pytest_ensemble.plugin.markers import read_item
         from pytest_ensemble.plugin.state import declared_gates
 
-        session.config.stash[STATE].declared = declared_gates(session.items)
+        problems = [problem for item in session.items for problem in read_item(item, state.settings, MARKS)]
+        if problems:
+            raise pytest.UsageError("\n".join(problems))
+        state.declared = declared_gates(session.items)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
-    """A test whose gates were not checked fails, whatever else it did."""
+    """A test whose gates were not checked, or did not hold, fails, whatever else it did."""
+    if CHECKED in item.stash:  # by an earlier run of it
+        del item.stash[CHECKED]
+    if FAILURE in item.stash:
+        del item.stash[FAILURE]
     yield
     marks = item.stash.get(MARKS, None)
     if marks is not None and marks.gates and not item.stash.get(CHECKED, False):
         pytest.fail(
             "The gates of this test were not checked: call ensemble_gate.check() in it.", pytrace=False
         )
+    if (failure := item.stash.get(FAILURE, None)) is not None:  # and the test went on
+        pytest.fail(failure.message, pytrace=False)
+    if isinstance(item, pytest.Function) and any(mark.name in MARKERS for mark in item.iter_markers()):
+        from pytest_ensemble.plugin.markers import read_marks
+
+        settings = state_of(item.config).settings
+        if marks is None or read_marks(item, settings).gates != marks.gates:
+            pytest.fail(
+                "Gates were added to this test while it ran, and not checked: mark it before it runs.",
+                pytrace=False,
+            )
 
 
 @pytest.hookimpl(wrapper=True)
@@ -124,7 +145,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         shutil.rmtree(state.lent, ignore_errors=True)
     if exitstatus == pytest.ExitCode.OK and state.document().audit.contradictions:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-    if state.settings.baseline is not None and finished and not config.option.collectonly:
+    trusted = finished and not state.document().audit.contradictions
+    if state.settings.baseline is not None and trusted and not config.option.collectonly:
         from pytest_ensemble.plugin.baseline import keep_baseline
 
         try:
@@ -140,7 +162,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
                 write(state.document(), path)
             except OSError as problem:
                 state.failed_reports.append(f"{path} could not be written: {problem}")
-                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+                if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+                    session.exitstatus = pytest.ExitCode.TESTS_FAILED
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary and state.settings.step_summary and not config.option.collectonly:
         from pytest_ensemble.plugin.summary import append_step_summary

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import math
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -17,7 +17,7 @@ from pytest_ensemble.errors import did_you_mean
 from pytest_ensemble.plugin.options import MARKERS
 from pytest_ensemble.plugin.settings import Settings
 
-__all__ = ["GATES", "EnsembleMark", "Marks", "check_collected", "read_marks"]
+__all__ = ["GATES", "EnsembleMark", "Marks", "check_collected", "read_item", "read_marks"]
 
 GATES: dict[str, Metric] = {
     "ensemble_min_uniqueness": "min_uniqueness",
@@ -168,7 +168,7 @@ def _epsilons(epsilon: Any) -> tuple[float, ...]:
     if not values:
         raise MarkError("epsilon must be a number or several; got none.")
     for value in values:
-        if not _is(value, Real) or not math.isfinite(value) or value < 0:
+        if not _is(value, Real) or not abs(value) <= sys.float_info.max or value < 0:
             raise MarkError(f"epsilon must be a finite number >= 0, or several; got {value!r}.")
     return tuple(sorted({float(value) for value in values}))
 
@@ -217,22 +217,29 @@ def check_collected(
     report: pytest.CollectReport, collector: pytest.Collector, settings: Settings, key: pytest.StashKey[Marks]
 ) -> pytest.CollectReport:
     """Put the marks of collected tests into their stash; a failed report where some can't be used."""
-    problems: list[str] = []
-    own = {line.partition(":")[0].partition("(")[0].strip() for line in collector.config.getini("markers")}
-    for item in report.result:
-        if not isinstance(item, pytest.Item) or key in item.stash:  # those of gate files say so themselves
-            continue
-        try:
-            _check_names(item, own)
-            marks = read_marks(item, settings)
-            _check_fixtures(item, marks)
-        except MarkError as error:
-            problems.append(f"{item.nodeid}: {error}")
-        else:
-            item.stash[key] = marks
+    items = [item for item in report.result if isinstance(item, pytest.Item)]
+    problems = [problem for item in items for problem in read_item(item, settings, key)]
     if not problems:
         return report
     return pytest.CollectReport(collector.nodeid, "failed", "\n".join(problems), [])
+
+
+def read_item(item: pytest.Item, settings: Settings, key: pytest.StashKey[Marks]) -> list[str]:
+    """Put a test's marks into its stash; what is wrong with them. Tests of gate files have theirs already."""
+    if key in item.stash and not isinstance(item, pytest.Function):
+        return []
+    uses = "ensemble_gate" in getattr(item, "fixturenames", ())
+    if not uses and not any(mark.name.startswith("ensemble") for mark in item.iter_markers()):
+        return []
+    own = {line.partition(":")[0].partition("(")[0].strip() for line in item.config.getini("markers")}
+    try:
+        _check_names(item, own)
+        marks = read_marks(item, settings)
+        _check_fixtures(item, marks)
+    except MarkError as error:
+        return [f"{item.nodeid}: {error}"]
+    item.stash[key] = marks
+    return []
 
 
 def _check_names(item: pytest.Item, own: Iterable[str]) -> None:

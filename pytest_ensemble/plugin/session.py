@@ -24,6 +24,7 @@ from pytest_ensemble.networks.model import Model
 from pytest_ensemble.networks.pool import Pool
 from pytest_ensemble.networks.preprocessing import prepared_pool
 from pytest_ensemble.networks.steps import Steps
+from pytest_ensemble.paths import pattern_in
 from pytest_ensemble.plugin import state_of
 from pytest_ensemble.plugin.cache import store_of
 from pytest_ensemble.plugin.exhibits import numbers
@@ -51,7 +52,7 @@ def plain_failures() -> Iterator[None]:
     """Errors that are raised on purpose fail the test with their message and no traceback."""
     try:
         yield
-    except EnsembleError as error:
+    except (EnsembleError, OSError) as error:
         # not pytest.fail(): "from None", so that the message is shown once
         raise pytest.fail.Exception(str(error), pytrace=False) from None
 
@@ -136,8 +137,8 @@ class Session:
         if isinstance(value, Pool):
             return value
         if isinstance(value, (str, Path)):
-            where = self.root / value
-            return self._once(("pool", str(where)), lambda: Pool.load(where))
+            where = pattern_in(self.root, value)
+            return self._once(("pool", where), lambda: Pool.load(where))
         if isinstance(value, Iterable):
             return self._keep(value, lambda: Pool(self._read_model(part) for part in value))
         raise self._not_a_pool(value)

@@ -119,4 +119,6 @@ def _parse(setting: Setting, text: str, source: str, folder: Path, for_this_run:
             CHECKS[setting.name](value)
     except ValueError as error:
         raise pytest.UsageError(f"{source}: {text!r} {error}") from None
+    except OSError as error:
+        raise pytest.UsageError(f"{source}: {text!r} can't be used: {error.strerror or error}.") from None
     return value

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from pytest_ensemble.errors import did_you_mean
+from pytest_ensemble.paths import path_in, pattern_in
 from pytest_ensemble.report.layout import image_layout
 from pytest_ensemble.report.write import FORMATS
 
@@ -21,11 +22,11 @@ _SMALLEST = 512 << 20  # bytes in which a solver can start
 
 
 def _pool(text: str, folder: Path) -> str:
-    return str(folder / Path(text).expanduser())
+    return pattern_in(folder, text)
 
 
 def _path(text: str, folder: Path) -> Path:
-    return folder / Path(text).expanduser()
+    return path_in(folder, text)
 
 
 def one_of(text: str, names: tuple[str, ...]) -> str:

@@ -22,4 +22,6 @@ def properties(gates: Sequence[GateResult]) -> Iterator[tuple[str, str]]:
             "subject": printable(gate.subject or ""),
             "verdict": str(gate.verdict),
         }
+        if gate.confidence is not None and gate.bound is not None:
+            values |= {"confidence": f"{gate.confidence:g}", "bound": f"{gate.bound:.6g}"}
         yield from ((f"ensemble.gate{number}.{name}", value) for name, value in values.items())

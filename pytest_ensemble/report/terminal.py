@@ -194,7 +194,9 @@ def _more_points(document: Document, gate: GateResult) -> str:
     unique = gate.metric == "min_uniqueness"
     allowed, seen = (1 - gate.threshold, 1 - gate.low) if unique else (gate.threshold, gate.high)
     if not 0 <= seen < allowed < 1:
-        return "more of them do not help while queries are undecided"
+        if gate.undecided:
+            return "more of them do not help while queries are undecided"
+        return "no number of them is enough: the score itself is at the threshold"
     others = sample_of(document, gate).others if unique else 1
     return f"about {points_needed(allowed, gate.confidence, seen, others)} are needed if they are like these"
 

@@ -21,8 +21,12 @@ def as_json(document: Document) -> str:
     def text(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
+    from pytest_ensemble.report.words import overall
+
+    content = document.to_json()
+    content = {"schema": content.pop("schema"), "verdict": overall(document), **content}
     parts = []
-    for name, value in document.to_json().items():
+    for name, value in content.items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
             inside = ",\n  ".join(text(entry) for entry in value)
             parts.append(f"{text(name)}: [\n  {inside}\n ]")

@@ -167,3 +167,17 @@ def test_what_is_no_text_is_refused(tmp_path):
         read_gate_file(path, Defaults())
     with pytest.raises(GateFileError, match="can't be read"):
         read_gate_file(tmp_path, Defaults())
+
+
+def test_a_plain_threshold_holds_at_the_radii_of_the_ini_beside_those_of_the_other(read):
+    text = '[ensemble.r]\nmax_mutual_error = 0.1\nmin_uniqueness = {"0.02" = 0.5}\n'
+    (found,) = read(text, epsilon=(0.05, 0.1))
+    assert found.epsilons == (0.02, 0.05, 0.1)
+    assert [gate.epsilon for gate in found.gates if gate.metric == "max_mutual_error"] == [0.02, 0.05, 0.1]
+    assert [gate.epsilon for gate in found.gates if gate.metric == "min_uniqueness"] == [0.02]
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 400, "-1" + "0" * 400])
+def test_numbers_beyond_all_bounds(read, number):
+    with pytest.raises(GateFileError, match="min_uniqueness"):
+        read(f"[ensemble.r]\nepsilon = 0.1\nmin_uniqueness = {number}\n")

@@ -230,3 +230,30 @@ class TestAll:
         "pass          {}inner  mutual error at epsilon 0.01: m1~m4 0.000 <= 0.390",
     ):
         assert line.format("test_classes.py::TestAll::test_") in text, text
+
+
+LATE = {
+    "collected": "def pytest_itemcollected(item): item.add_marker(MARK)",
+    "modified": "def pytest_collection_modifyitems(items): [item.add_marker(MARK) for item in items]",
+    "fixture": "@pytest.fixture(autouse=True)\ndef late(request): request.node.add_marker(MARK)",
+}
+
+
+@pytest.mark.parametrize("how", LATE)
+def test_gates_that_are_added_later_are_checked_or_fail(repo, how):
+    repo.conftest(f"import pytest\nMARK = pytest.mark.ensemble_max_mutual_error(0.0)\n{LATE[how]}\n")
+    repo.gate("min_uniqueness(0.1)")
+    result = repo.run()
+    result.assert_outcomes(failed=1)
+    late = "Gates were added to this test while it ran"
+    assert (late if how == "fixture" else "mutual error 0.400 > 0.000") in said(result)
+
+
+def test_a_gate_that_fails_fails_a_test_that_goes_on(repo):
+    repo.test(
+        f"ensemble({MEMBERS}, 0.1)\nensemble_min_uniqueness(1)",
+        body="try:\n        ensemble_gate.check()\n    except BaseException:\n        pass",
+    )
+    result = repo.run()
+    result.assert_outcomes(failed=1)
+    assert "release: m2 uniqueness 0.800 < 1.000" in said(result)

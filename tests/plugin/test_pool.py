@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from pytest_ensemble.networks.pool import Pool
+from pytest_ensemble.paths import pattern_in
 from tests.plugin import corner
 from tests.plugin.conftest import said, stopped
 
@@ -161,3 +163,21 @@ def test_a_pool_without_gates_is_told_so_and_changes_nothing(repo):
     assert "no selected test declares a gate" in said(result)
     repo.gate("min_uniqueness(0.7)", name="test_gate")
     assert "no selected test" not in said(repo.run("--ensemble-pool=models"))
+
+
+def test_a_folder_named_like_a_pattern_is_none(repo):
+    """Its neighbour, which the pattern would match, is another pool."""
+    inner = repo.path / "pro[j]"
+    inner.mkdir()
+    (repo.path / "models").rename(inner / "models")
+    (repo.path / "proj").mkdir()
+    (repo.path / "proj" / "models").mkdir()
+    for pool in ("models", "models/*.onnx", "mod*/m[1-6].onnx"):
+        assert len(Pool.load(pattern_in(inner, pool))) == len(list((inner / "models").iterdir()))
+    assert Pool.load(pattern_in(inner, "models/m1.onnx")).names == ("m1",)
+
+
+def test_names_with_tildes_are_refused(repo):
+    (repo.path / "models" / "m1.onnx").rename(repo.path / "models" / "m1~m2.onnx")
+    repo.gate("min_uniqueness(0)")
+    assert "a name with '~' can't be told from that of a pair. Rename it." in said(repo.run())

@@ -1,14 +1,19 @@
 """What HTML and Markdown say of confidence and of the baseline."""
 
+import json
 from dataclasses import replace
 
 import pytest
+from jsonschema import validate
 
 from pytest_ensemble.analysis.gates import Verdict
 from pytest_ensemble.report import words
+from pytest_ensemble.report.document import Document
 from pytest_ensemble.report.html import as_html
 from pytest_ensemble.report.markdown import as_markdown
 from pytest_ensemble.report.ratchet import Comparison
+from pytest_ensemble.report.read import json_schema
+from pytest_ensemble.report.write import as_json
 from tests.report.examples import GATE, TEST, document
 
 HOLDS = replace(GATE, verdict=Verdict.PASS, low=0.95, high=0.95)
@@ -82,3 +87,15 @@ def test_html_judges_members_at_the_confidence_of_their_gate():
     """Without it every member would pass: none has a mutual error."""
     strict = replace(SURE, threshold=0.99, verdict=Verdict.INCONCLUSIVE, low=1.0, high=1.0, bound=0.97)
     assert '<td class="number">1.000</td><td>inconclusive</td>' in as_html(document(strict))
+
+
+def test_the_json_report_says_the_verdict_of_the_run():
+    def said(found):
+        value = json.loads(as_json(found))
+        validate(value, json_schema())
+        return value["verdict"]
+
+    assert said(with_baseline(WORSE)) == "fail"
+    assert said(document(HOLDS)) == "pass"
+    assert said(document(OPEN)) == "inconclusive"
+    assert said(Document()) is None
