@@ -14,6 +14,7 @@ from pytest_ensemble.analysis.baseline import Move, Place, with_worst
 from pytest_ensemble.analysis.gates import Gate, Verdict, judge
 from pytest_ensemble.plugin import CHECKED, FAILURE, MARKS, state_of
 from pytest_ensemble.plugin.failures import Failure
+from pytest_ensemble.plugin.markers import id_of
 from pytest_ensemble.plugin.session import Session, plain_failures
 from pytest_ensemble.plugin.under_test import EnsembleUnderTest
 from pytest_ensemble.report.document import Document, GateResult
@@ -77,7 +78,7 @@ class EnsembleGate:
             found = Document.of(self._session.entries)
             parts += blocks(found, open_ones, self._rerun(), suggested=suggested)
         if lost:
-            parts.append(lost_block(lost, title_of(self._item.nodeid), "" if open_ones else self._rerun()))
+            parts.append(lost_block(lost, title_of(id_of(self._item)), "" if open_ones else self._rerun()))
         parts.sort(key=lambda block: block["verdict"] != "fail")  # the first headline stands for all
         message = failure(parts)
         failing = any(result.verdict is Verdict.FAIL for result in open_ones)
@@ -103,7 +104,7 @@ class EnsembleGate:
         self._ensemble.record(gate.epsilon)
         result = GateResult(
             self._ensemble.key,
-            self._item.nodeid,
+            id_of(self._item),
             gate.metric,
             gate.epsilon,
             gate.threshold,
@@ -130,7 +131,7 @@ class EnsembleGate:
             return []
         found = [
             Comparison.of(
-                baseline.compare(Place(self._item.nodeid, gate.metric, gate.epsilon, subject), score),
+                baseline.compare(Place(id_of(self._item), gate.metric, gate.epsilon, subject), score),
                 self._session.settings.baseline_accept,
             )
             for gate in {(gate.metric, gate.epsilon): gate for gate in self._gates}.values()
@@ -142,7 +143,7 @@ class EnsembleGate:
     def _rerun(self) -> str:
         """The command that runs this test again from where pytest was called."""
         config = self._item.config
-        path, separator, rest = self._item.nodeid.partition("::")
+        path, separator, rest = id_of(self._item).partition("::")
         test = os.path.relpath(config.rootpath / path, config.invocation_params.dir) + separator + rest
         quoted = shlex.quote(test) if set(test) & set('"$`\\!') else f'"{test}"'
         arguments = (shlex.quote(argument) for argument in self._session.settings.arguments)

@@ -17,7 +17,7 @@ from pytest_ensemble.errors import did_you_mean
 from pytest_ensemble.plugin.options import MARKERS
 from pytest_ensemble.plugin.settings import Settings
 
-__all__ = ["GATES", "EnsembleMark", "Marks", "check_collected", "read_item", "read_marks"]
+__all__ = ["GATES", "EnsembleMark", "Marks", "check_collected", "id_of", "read_item", "read_marks"]
 
 GATES: dict[str, Metric] = {
     "ensemble_min_uniqueness": "min_uniqueness",
@@ -208,6 +208,13 @@ def _bounds(bounds: Any) -> Any:
 
 def _is(value: Any, kind: type) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def id_of(item: pytest.Item) -> str:
+    """The id of a test, without the group that pytest-xdist appends with --dist=loadgroup."""
+    name, at, group = item.nodeid.rpartition("@")
+    grouped = at and "]" not in group and next(item.iter_markers("xdist_group"), None) is not None
+    return name if grouped else item.nodeid
 
 
 # --- checking what was collected ------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 from pytest_ensemble.errors import EnsembleError, QueryError
 from pytest_ensemble.gatefile.read import EnsembleGates
 from pytest_ensemble.plugin import MARKS
-from pytest_ensemble.plugin.markers import EnsembleMark
+from pytest_ensemble.plugin.markers import EnsembleMark, id_of
 from pytest_ensemble.plugin.session import Session
 from pytest_ensemble.plugin.under_test import EnsembleUnderTest
 
@@ -35,7 +35,7 @@ def set_up(item: pytest.Item, session: Session, pool: Any, data: Any, members: A
     known = session.read_pool(pool)
     names = known.select(members)
     subject = session.subject(known, session.read_data(data), marks.ensemble)
-    return EnsembleUnderTest(session, subject, names, marks.ensemble.epsilons, item.nodeid)
+    return EnsembleUnderTest(session, subject, names, marks.ensemble.epsilons, id_of(item))
 
 
 def set_up_gates(test: str, file: str, session: Session, gates: EnsembleGates) -> EnsembleUnderTest:

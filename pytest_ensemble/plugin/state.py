@@ -15,6 +15,7 @@ import pytest
 from pytest_ensemble.analysis.baseline import Baseline
 from pytest_ensemble.analysis.gates import Verdict
 from pytest_ensemble.plugin import MARKS
+from pytest_ensemble.plugin.markers import id_of
 from pytest_ensemble.plugin.settings import Settings
 from pytest_ensemble.report.audit import AuditResult
 from pytest_ensemble.report.document import Document, Entry, GateResult, Queries, Run
@@ -88,7 +89,7 @@ def declared_gates(items: Iterable[pytest.Item]) -> list[GateResult]:
     return [
         GateResult(
             None,
-            item.nodeid,
+            id_of(item),
             gate.metric,
             gate.epsilon,
             gate.threshold,

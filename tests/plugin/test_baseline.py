@@ -197,3 +197,16 @@ def test_it_can_stand_in_the_ini_but_acceptance_can_not(repo):
     repo.monkeypatch.setenv("PYTEST_ENSEMBLE_BASELINE_ACCEPT", "always")
     fragile(repo, 9, model=0)
     repo.run().assert_outcomes(failed=1)
+
+
+def test_groups_of_xdist_are_no_part_of_a_tests_name(repo):
+    pytest.importorskip("xdist")
+    repo.test(
+        f"xdist_group('onnx')\nensemble({['m1', 'm2', 'm3']}, 0.1)\nensemble_min_uniqueness(0)",
+    )
+    repo.run(BASE, UPDATE).assert_outcomes(passed=1)
+    fragile(repo, 9, model=0)
+    text = said(repo.run(BASE, "-n2", "--dist=loadgroup", subprocess=True))
+    assert "m1 uniqueness" in text
+    assert "is worse than its baseline" in text
+    assert '"tests/test_release.py::test_it"' in text
