@@ -79,7 +79,7 @@ SETTINGS = (
     ),
     Setting(
         "gates",
-        "Gate file to run, too (default: ensemble.toml in the rootdir, if there is one).",
+        "Gate file to run instead of ensemble.toml in the rootdir, which is run if there is one.",
         "path",
         metavar="FILE",
     ),
