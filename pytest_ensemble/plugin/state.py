@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,6 +19,7 @@ from pytest_ensemble.plugin.markers import id_of
 from pytest_ensemble.plugin.settings import Settings
 from pytest_ensemble.report.audit import AuditResult
 from pytest_ensemble.report.document import Document, Entry, GateResult, Queries, Run
+from pytest_ensemble.report.terms import severity
 
 if TYPE_CHECKING:
     from pytest_ensemble.plugin.session import Session
@@ -59,11 +60,12 @@ class State:
     def document(self) -> Document:
         """All that is known, workers included. Gates that nothing is known of are inconclusive."""
         found = [*self.entries, *(entry for part in self.workers.values() for entry in part.entries)]
-        checked = {
-            _identity(entry): entry
-            for entry in found
-            if isinstance(entry, GateResult) and entry.subject is not None
-        }
+        checked: dict[Any, GateResult] = {}
+        for part in (self.entries, *(part.entries for part in self.workers.values())):
+            # of one process the last result counts, of several that had the same test the worst
+            own = {_identity(gate): gate for gate in part if isinstance(gate, GateResult) and gate.subject}
+            for key, gate in own.items():
+                checked[key] = min(gate, checked.get(key, gate), key=severity)
         unchecked = [*self.declared, *(entry for entry in found if isinstance(entry, GateResult))]
         gates = {_identity(gate): gate for gate in unchecked} | checked
         others = [entry for entry in found if not isinstance(entry, GateResult)]

@@ -1,10 +1,15 @@
 """Under pytest-xdist: one report and one summary, from what all workers found."""
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
+from pytest_ensemble.analysis.gates import Verdict
+from pytest_ensemble.plugin.state import State
 from tests.plugin.conftest import MEMBERS, said
+from tests.report.examples import GATE, document
 
 pytest.importorskip("xdist")
 
@@ -89,3 +94,15 @@ def test_a_suite_without_gates(repo):
     section = said(result).partition("= ensemble gates =")[2].splitlines()
     assert "no selected test declares a gate" in section[1]
     assert "1 passed" in section[2]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_workers_that_had_the_same_test_the_worst_counts(order):
+    state = State(SimpleNamespace(command="pytest", given={}))
+    holds = replace(GATE, verdict=Verdict.PASS, low=0.95, high=0.95)
+    for number, gate in enumerate([GATE, holds][::order]):
+        state.workers[f"gw{number}"] = document(gate)
+    assert [gate.verdict for gate in state.document().gates] == [Verdict.FAIL]
+    state.workers["gw0"] = replace(state.workers["gw0"], gates=(GATE, holds))  # run again there
+    state.workers["gw1"] = document(holds)
+    assert [gate.verdict for gate in state.document().gates] == [Verdict.PASS]
