@@ -18,7 +18,7 @@ from pytest_ensemble.analysis.gates import Gate, Metric, Verdict
 from pytest_ensemble.analysis.scores import Interval
 from pytest_ensemble.errors import EnsembleError
 
-__all__ = ["WORST", "Accepted", "Baseline", "BaselineError", "Change", "Move", "Place", "with_worst"]
+__all__ = ["LOST", "WORST", "Accepted", "Baseline", "BaselineError", "Change", "Move", "Place", "with_worst"]
 
 SCHEMA = "pytest-ensemble-baseline/1"
 WORST = "(worst)"  # the subject that stands for the worst of all, whoever is a member
@@ -37,6 +37,9 @@ class Move(enum.StrEnum):
     BETTER = "better"
     WORSE = "worse"
     OPEN = "open"
+
+
+LOST = frozenset({Move.WORSE, Move.OPEN})  # worse, or perhaps
 
 
 @dataclass(frozen=True, order=True)
@@ -110,7 +113,7 @@ class Baseline:
             change = self.compare(place, now)  # another run may have written since
             if change.move in (Move.NEW, Move.BETTER) and better:
                 scores[place] = now
-            elif change.move in (Move.WORSE, Move.OPEN) and reason is not None:
+            elif change.move in LOST and reason is not None:
                 assert change.before is not None
                 accepted.append(Accepted(date, reason, place, change.before, now))
                 scores[place] = now

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from pytest_ensemble.analysis.baseline import Baseline, BaselineError, Move
+from pytest_ensemble.analysis.baseline import LOST, Baseline, BaselineError, Move
 from pytest_ensemble.errors import reason
 from pytest_ensemble.plugin.settings import Settings
 from pytest_ensemble.report.ratchet import Comparison
@@ -68,7 +68,7 @@ def keep_baseline(settings: Settings, found: tuple[Comparison, ...]) -> bool:
     better, why = settings.baseline_update, settings.baseline_accept
     wanted = {Move.NEW, Move.BETTER} if better else set()
     if why is not None:
-        wanted |= {Move.WORSE, Move.OPEN}
+        wanted |= LOST
     changes = [one.change for one in found if one.move in wanted]
     if path is None or not changes:
         return False

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pytest_ensemble.analysis.analysis import Analysis
 from pytest_ensemble.analysis.scores import Pair, pairs_of
 from pytest_ensemble.queries.answer import Bracket, Outcome
-from pytest_ensemble.report.document import Counterexample, Curve
+from pytest_ensemble.report.entries import Counterexample, Curve
 from pytest_ensemble.report.layout import image_layout
 
 __all__ = ["curves", "gallery", "numbers", "sample_shape"]

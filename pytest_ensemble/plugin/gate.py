@@ -17,8 +17,9 @@ from pytest_ensemble.plugin.failures import Failure
 from pytest_ensemble.plugin.markers import id_of
 from pytest_ensemble.plugin.session import Session, plain_failures
 from pytest_ensemble.plugin.under_test import EnsembleUnderTest
-from pytest_ensemble.report.document import Document, GateResult
+from pytest_ensemble.report.document import Document
 from pytest_ensemble.report.drawing import failure
+from pytest_ensemble.report.entries import GateResult
 from pytest_ensemble.report.junit import properties
 from pytest_ensemble.report.lost import lost_block
 from pytest_ensemble.report.ratchet import Comparison
@@ -138,7 +139,7 @@ class EnsembleGate:
             for subject, score in with_worst(gate.metric, self._ensemble.scores(gate)).items()
         ]
         self._session.entries.extend(found)
-        return [one for one in found if one.lost and one.reason is None]
+        return [one for one in found if one.lost]
 
     def _rerun(self) -> str:
         """The command that runs this test again from where pytest was called."""

@@ -143,32 +143,37 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     config.pluginmanager.register(failures, "ensemble-failures")
     if state.lent is not None:
         shutil.rmtree(state.lent, ignore_errors=True)
-    if exitstatus == pytest.ExitCode.OK and state.document().audit.contradictions:
+    found = state.document()
+    if exitstatus == pytest.ExitCode.OK and found.audit.contradictions:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-    trusted = finished and not state.document().audit.contradictions
+    trusted = finished and not found.audit.contradictions
     if state.settings.baseline is not None and trusted and not config.option.collectonly:
         from pytest_ensemble.plugin.baseline import keep_baseline
 
         try:
-            state.baseline_written = keep_baseline(state.settings, state.document().baseline)
+            state.baseline_written = keep_baseline(state.settings, found.baseline)
         except (OSError, pytest.UsageError) as problem:
-            state.failed_reports.append(f"{state.settings.baseline} could not be written: {problem}")
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            _not_written(session, state.settings.baseline, problem)
     if state.settings.report and not config.option.collectonly:
         from pytest_ensemble.report.write import write
 
         for path in state.settings.report:
             try:
-                write(state.document(), path)
+                write(found, path)
             except OSError as problem:
-                state.failed_reports.append(f"{path} could not be written: {problem}")
-                if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
-                    session.exitstatus = pytest.ExitCode.TESTS_FAILED
+                _not_written(session, path, problem)
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary and state.settings.step_summary and not config.option.collectonly:
         from pytest_ensemble.plugin.summary import append_step_summary
 
-        append_step_summary(state, Path(summary))
+        append_step_summary(state, found, Path(summary))
+
+
+def _not_written(session: pytest.Session, path: Path, problem: Exception) -> None:
+    """Say so, and fail the run, unless it failed in another way."""
+    session.config.stash[STATE].failed_reports.append(f"{path} could not be written: {problem}")
+    if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:

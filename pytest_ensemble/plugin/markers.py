@@ -238,9 +238,8 @@ def read_item(item: pytest.Item, settings: Settings, key: pytest.StashKey[Marks]
     uses = "ensemble_gate" in getattr(item, "fixturenames", ())
     if not uses and not any(mark.name.startswith("ensemble") for mark in item.iter_markers()):
         return []
-    own = {line.partition(":")[0].partition("(")[0].strip() for line in item.config.getini("markers")}
     try:
-        _check_names(item, own)
+        _check_names(item)
         marks = read_marks(item, settings)
         _check_fixtures(item, marks)
     except MarkError as error:
@@ -249,10 +248,12 @@ def read_item(item: pytest.Item, settings: Settings, key: pytest.StashKey[Marks]
     return []
 
 
-def _check_names(item: pytest.Item, own: Iterable[str]) -> None:
-    for mark in item.iter_markers():
-        name = mark.name
-        if name.startswith("ensemble_") and name not in MARKERS and name not in own:
+def _check_names(item: pytest.Item) -> None:
+    for name in (mark.name for mark in item.iter_markers()):
+        if not name.startswith("ensemble_") or name in MARKERS:
+            continue
+        declared = item.config.getini("markers")
+        if name not in {line.partition(":")[0].partition("(")[0].strip() for line in declared}:
             raise MarkError(f"There is no marker {name!r}.{did_you_mean(name, MARKERS)}")
 
 

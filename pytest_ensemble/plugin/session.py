@@ -35,9 +35,9 @@ from pytest_ensemble.plugin.progress import Screen, screen_of
 from pytest_ensemble.plugin.settings import Settings
 from pytest_ensemble.queries.answer import Outcome
 from pytest_ensemble.queries.ball import read_bounds
-from pytest_ensemble.report import document
 from pytest_ensemble.report.audit import AuditResult, ContradictionEntry
-from pytest_ensemble.report.document import Entry, Queries, Stage
+from pytest_ensemble.report.entries import STORED as STORED_ANSWERS
+from pytest_ensemble.report.entries import Entry, Queries, Stage
 from pytest_ensemble.runtime.cached import STORED
 from pytest_ensemble.runtime.progress import Progress
 from pytest_ensemble.runtime.store import Store
@@ -277,7 +277,7 @@ class Session:
         for analysis in self._analyses():
             stats, by_engine = analysis.stats, Counter[str]()
             for (engine, stage), count in stats.solved.items():
-                by_engine[document.STORED if stage == STORED else engine] += count
+                by_engine[STORED_ANSWERS if stage == STORED else engine] += count
             total += Queries(
                 stats.total,
                 stats.outcomes[Outcome.SAT],

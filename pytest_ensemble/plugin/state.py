@@ -18,7 +18,8 @@ from pytest_ensemble.plugin import MARKS
 from pytest_ensemble.plugin.markers import id_of
 from pytest_ensemble.plugin.settings import Settings
 from pytest_ensemble.report.audit import AuditResult
-from pytest_ensemble.report.document import Document, Entry, GateResult, Queries, Run
+from pytest_ensemble.report.document import Document
+from pytest_ensemble.report.entries import Entry, GateResult, Queries, Run
 from pytest_ensemble.report.terms import severity
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from pytest_ensemble.analysis.gates import Verdict
 from pytest_ensemble.errors import printable
 from pytest_ensemble.plugin.state import State
 from pytest_ensemble.report.audit import audit_line, contradiction_lines
+from pytest_ensemble.report.document import Document
 from pytest_ensemble.report.drawing import Style, draw, gate_table
 from pytest_ensemble.report.heatmap import heatmaps
 from pytest_ensemble.report.lines import gate_line, queries_line
@@ -53,7 +54,10 @@ def write_summary(state: State, reporter: Any, exitstatus: int) -> None:
     writer, quiet = reporter._tw, reporter.verbosity < 0
     style = style_of(writer)
     found = state.document()
-    gates, rest = list(_gates(state, style, quiet=quiet)), list(_rest(state, exitstatus, quiet=quiet))
+    gates, rest = (
+        list(_gates(state, found, style, quiet=quiet)),
+        list(_rest(state, found, exitstatus, quiet=quiet)),
+    )
     if gates or rest:
         reporter.write_sep("=", "ensemble gates")
     if reporter.verbosity > 0:
@@ -65,16 +69,17 @@ def write_summary(state: State, reporter: Any, exitstatus: int) -> None:
     for text, markup in rest:
         for line in [text] if style is None else draw([Text(text)], style).splitlines():
             reporter.write_line(encodable(line, writer), **markup)
-    audit = list(_audit(state))
+    audit = list(_audit(found))
     if audit:
         reporter.write_sep("=", "ensemble audit: engines contradict each other", red=True)
     for line in audit:
         reporter.write_line(line)
 
 
-def _gates(state: State, style: Style | None, *, quiet: bool) -> Iterator[tuple[str, Markup]]:
+def _gates(
+    state: State, found: Document, style: Style | None, *, quiet: bool
+) -> Iterator[tuple[str, Markup]]:
     """A table on terminals, else a line for each gate with the whole name of its test."""
-    found = state.document()
     gates = [gate for gate in found.gates if not quiet or gate.verdict is not Verdict.PASS]
     if style is not None and gates:
         yield from ((line, {}) for line in gate_table(gates, style).splitlines())
@@ -91,8 +96,7 @@ def _gates(state: State, style: Style | None, *, quiet: bool) -> Iterator[tuple[
             yield part, colour
 
 
-def _rest(state: State, exitstatus: int, *, quiet: bool) -> Iterator[tuple[str, Markup]]:
-    found = state.document()
+def _rest(state: State, found: Document, exitstatus: int, *, quiet: bool) -> Iterator[tuple[str, Markup]]:
     used = bool(found.gates or found.ensembles)
     for worker in state.lost if used or state.settings.pool else ():
         yield (
@@ -126,9 +130,9 @@ def _rest(state: State, exitstatus: int, *, quiet: bool) -> Iterator[tuple[str, 
         yield printable(f"report: {failed}"), {"red": True}
 
 
-def _audit(state: State) -> Iterator[str]:
+def _audit(document: Document) -> Iterator[str]:
     """Every query on which an audit contradicts the first answer, and how to ask it again."""
-    found = state.document().audit.contradictions
+    found = document.audit.contradictions
     if not found:
         return
     yield "At least one engine is wrong: please report it with the models and the data. To ask again:"
@@ -138,11 +142,10 @@ def _audit(state: State) -> Iterator[str]:
         yield from contradiction_lines(entry)
 
 
-def append_step_summary(state: State, path: Path) -> None:
+def append_step_summary(state: State, found: Document, path: Path) -> None:
     """Append the Markdown report to the summary of a job on GitHub; it fails no run."""
     from pytest_ensemble.report.markdown import append
 
-    found = state.document()
     if not found.gates and not found.ensembles:
         return
     try:

@@ -18,7 +18,7 @@ from pytest_ensemble.plugin import exhibits
 from pytest_ensemble.plugin.session import Session, Subject, digest, plain_bounds
 from pytest_ensemble.queries.answer import Answer, Outcome
 from pytest_ensemble.queries.shrink import shrink
-from pytest_ensemble.report import document
+from pytest_ensemble.report import entries
 
 __all__ = ["EnsembleUnderTest"]
 
@@ -79,7 +79,7 @@ class EnsembleUnderTest:
         with self._session.solving(self._analysis, f"{self._test} (looking for better members)"):
             swaps = self._analysis.suggest(self.members, epsilon=radius)
         self._entries.extend(
-            document.Suggestion(
+            entries.Suggestion(
                 self.key,
                 swap.epsilon,
                 swap.out,
@@ -141,7 +141,7 @@ class EnsembleUnderTest:
         witness = shrink(query, known)
         pool = self._analysis.pool
         self._entries.append(
-            document.Example(
+            entries.Example(
                 self.key,
                 epsilon,
                 pair,
@@ -193,7 +193,7 @@ class EnsembleUnderTest:
             tally = tallies[pair]
             score = tally.mutual_error
             self._entries.append(
-                document.MutualError(
+                entries.MutualError(
                     self.key,
                     epsilon,
                     pair,
@@ -207,7 +207,7 @@ class EnsembleUnderTest:
             )
         for name, score in self._uniqueness(tallies).items():
             own = sum(count for pair, count in unasked.items() if name in pair)
-            self._entries.append(document.Uniqueness(self.key, epsilon, name, score.low, score.high, own))
+            self._entries.append(entries.Uniqueness(self.key, epsilon, name, score.low, score.high, own))
         if self._session.settings.report:
             shape = self._session.settings.image_shape
             found = exhibits.gallery(self._analysis, self.key, self.members, epsilon, shape)
@@ -219,7 +219,7 @@ class EnsembleUnderTest:
         pool, points = self._analysis.pool, self.points
         bounds = plain_bounds(self._analysis.bounds, pool)
         self._entries.append(
-            document.Ensemble(
+            entries.Ensemble(
                 self.key,
                 (test,),
                 self.members,
@@ -229,8 +229,8 @@ class EnsembleUnderTest:
             )
         )
         self._entries.extend(
-            document.Member(self.key, name, model.sha256, subject.accuracy[name])
+            entries.Member(self.key, name, model.sha256, subject.accuracy[name])
             for name, model in pool.items()
         )
         indices = tuple(np.asarray(points.indices).tolist())
-        self._entries.append(document.PointSet(self.key, len(points), subject.label, indices, points.sha256))
+        self._entries.append(entries.PointSet(self.key, len(points), subject.label, indices, points.sha256))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from pytest_ensemble.analysis.scores import Interval
-from pytest_ensemble.report.document import Document, GateResult
+from pytest_ensemble.report.document import Document
+from pytest_ensemble.report.entries import GateResult
 from pytest_ensemble.report.words import score_text
 
 __all__ = ["compare"]

@@ -6,7 +6,8 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from pytest_ensemble.report.document import Curve, Document, Ensemble, MutualError
+from pytest_ensemble.report.document import Document
+from pytest_ensemble.report.entries import Curve, Ensemble, MutualError
 
 __all__ = ["coarse", "curves_of", "steps"]
 

@@ -63,7 +63,6 @@ from pytest_ensemble.analysis.gates import Verdict
 from pytest_ensemble.analysis.scores import Interval
 from pytest_ensemble.report.audit import AuditResult
 from pytest_ensemble.report.entries import (
-    STORED,
     Counterexample,
     Curve,
     Ensemble,
@@ -81,25 +80,7 @@ from pytest_ensemble.report.entries import (
 )
 from pytest_ensemble.report.ratchet import Comparison
 
-__all__ = [
-    "SCHEMA",
-    "STORED",
-    "Counterexample",
-    "Curve",
-    "Document",
-    "Ensemble",
-    "Entry",
-    "Example",
-    "GateResult",
-    "Member",
-    "MutualError",
-    "PointSet",
-    "Queries",
-    "Run",
-    "Stage",
-    "Suggestion",
-    "Uniqueness",
-]
+__all__ = ["SCHEMA", "Document"]
 
 SCHEMA = "pytest-ensemble/1"
 

@@ -17,7 +17,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from pytest_ensemble.report.document import GateResult
+from pytest_ensemble.report.entries import GateResult
 from pytest_ensemble.report.lines import GATE_HEADER, gate_cells
 from pytest_ensemble.report.terminal import Block, Fact
 

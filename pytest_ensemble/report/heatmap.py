@@ -10,8 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from pytest_ensemble.errors import printable
-from pytest_ensemble.report.document import Document, Ensemble, MutualError
+from pytest_ensemble.report.document import Document
 from pytest_ensemble.report.drawing import Style, cut, draw
+from pytest_ensemble.report.entries import Ensemble, MutualError
 
 __all__ = ["heatmaps"]
 

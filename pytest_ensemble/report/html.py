@@ -23,11 +23,12 @@ from pytest_ensemble.analysis.scores import Interval, make_pair
 from pytest_ensemble.errors import printable
 from pytest_ensemble.report import words
 from pytest_ensemble.report.curves import curves_of, steps
-from pytest_ensemble.report.document import Counterexample, Curve, Document, Ensemble, GateResult, Suggestion
+from pytest_ensemble.report.document import Document
+from pytest_ensemble.report.entries import Counterexample, Curve, Ensemble, GateResult, Suggestion
 from pytest_ensemble.report.images import difference, picture, thinned
 from pytest_ensemble.report.layout import image_layout
 from pytest_ensemble.report.ratchet import baseline_counts
-from pytest_ensemble.report.terms import sample_of
+from pytest_ensemble.report.terms import sample_of, worst_of
 
 __all__ = ["as_html"]
 
@@ -184,7 +185,7 @@ def _verdict(document: Document, gates: list[GateResult], score: Interval) -> st
         for gate in gates
     ]
     found = {rule.verdict(score, sample) for rule, sample in rules}
-    return next((str(v) for v in (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS) if v in found), "")
+    return str(worst_of(found) or "")
 
 
 def _gallery(entries: list[Counterexample], ensemble: Ensemble, room: int) -> Iterator[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pytest_ensemble.errors import printable
-from pytest_ensemble.report.document import GateResult
+from pytest_ensemble.report.entries import GateResult
 
 __all__ = ["properties"]
 

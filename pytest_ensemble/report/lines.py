@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pytest_ensemble.analysis.gates import Verdict
 from pytest_ensemble.errors import printable
-from pytest_ensemble.report.document import STORED, GateResult, Queries
+from pytest_ensemble.report.entries import STORED, GateResult, Queries
 from pytest_ensemble.report.terms import (
     Digits,
     assured,

@@ -9,7 +9,8 @@ from pathlib import Path
 from pytest_ensemble.analysis.baseline import Move
 from pytest_ensemble.analysis.gates import Verdict
 from pytest_ensemble.errors import printable
-from pytest_ensemble.report.document import Document, GateResult
+from pytest_ensemble.report.document import Document
+from pytest_ensemble.report.entries import GateResult
 from pytest_ensemble.report.lines import queries_line
 from pytest_ensemble.report.ratchet import baseline_counts
 from pytest_ensemble.report.terminal import worst_pair

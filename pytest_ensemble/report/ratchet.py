@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_ensemble.analysis.baseline import WORST, Change, Move, Place
+from pytest_ensemble.analysis.baseline import LOST, WORST, Change, Move, Place
 from pytest_ensemble.analysis.gates import Metric
 from pytest_ensemble.analysis.scores import Interval
 from pytest_ensemble.errors import printable
@@ -40,7 +40,6 @@ class Comparison:
     def of(cls, change: Change, reason: str | None) -> Comparison:
         """An entry for a change; the reason counts where there is something to accept."""
         place, now, before = change.place, change.now, change.before
-        lost = change.move in (Move.WORSE, Move.OPEN)
         return cls(
             place.test,
             place.metric,
@@ -50,13 +49,13 @@ class Comparison:
             now.low,
             now.high,
             None if before is None else (before.low, before.high),
-            reason if lost else None,
+            reason if change.move in LOST else None,
         )
 
     @property
     def lost(self) -> bool:
-        """Whether it is worse, or may be."""
-        return self.move in (Move.WORSE, Move.OPEN)
+        """Whether it is worse, or may be, and nobody accepted that."""
+        return self.move in LOST and self.reason is None
 
     @property
     def change(self) -> Change:

@@ -14,7 +14,8 @@ from pytest_ensemble.analysis.gates import Gate, Verdict
 from pytest_ensemble.analysis.scores import Interval
 from pytest_ensemble.analysis.statistics import points_needed
 from pytest_ensemble.errors import printable
-from pytest_ensemble.report.document import Document, GateResult
+from pytest_ensemble.report.document import Document
+from pytest_ensemble.report.entries import GateResult
 from pytest_ensemble.report.terms import (
     Digits,
     assured,

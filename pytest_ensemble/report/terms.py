@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import PurePosixPath
 
 from pytest_ensemble.analysis.gates import Verdict
 from pytest_ensemble.analysis.scores import Interval
 from pytest_ensemble.analysis.statistics import Sample
-from pytest_ensemble.report.document import Document, Example, GateResult, MutualError
+from pytest_ensemble.report.document import Document
+from pytest_ensemble.report.entries import Example, GateResult, MutualError
 
 __all__ = [
     "Digits",
@@ -24,13 +25,21 @@ __all__ = [
     "severity",
     "title_of",
     "verdict_word",
+    "worst_of",
 ]
+
+
+_WORST_FIRST = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
+
+
+def worst_of(verdicts: Collection[Verdict]) -> Verdict | None:
+    """The worst of some verdicts; None if there are none."""
+    return min(verdicts, key=_WORST_FIRST.index, default=None)
 
 
 def severity(gate: GateResult) -> tuple[int, float]:
     """Sorts gates, worst first: fail, inconclusive, pass, and the largest miss of the threshold."""
-    order = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
-    return order.index(gate.verdict), -_miss(gate)
+    return _WORST_FIRST.index(gate.verdict), -_miss(gate)
 
 
 def _miss(gate: GateResult) -> float:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pytest_ensemble.analysis.baseline import Move
 from pytest_ensemble.analysis.gates import Verdict
 from pytest_ensemble.analysis.scores import Interval
-from pytest_ensemble.report.document import Document, Ensemble, GateResult
+from pytest_ensemble.report.document import Document
+from pytest_ensemble.report.entries import Ensemble, GateResult
 from pytest_ensemble.report.ratchet import Comparison
-from pytest_ensemble.report.terms import Digits, percent, severity, title_of
+from pytest_ensemble.report.terms import Digits, percent, severity, title_of, worst_of
 
 __all__ = [
     "assured_text",
@@ -34,12 +35,12 @@ def overall(document: Document) -> Verdict | None:
     found |= {Verdict.FAIL if one.move == Move.WORSE else Verdict.INCONCLUSIVE for one in losses(document)}
     if document.audit.contradictions:
         return Verdict.FAIL
-    return next((v for v in (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS) if v in found), None)
+    return worst_of(found)
 
 
 def losses(document: Document) -> list[Comparison]:
     """Scores that are or may be worse than the baseline, and were not accepted; sure ones first."""
-    lost = [one for one in document.baseline if one.lost and one.reason is None]
+    lost = [one for one in document.baseline if one.lost]
     return sorted(lost, key=lambda one: one.move != Move.WORSE)
 
 

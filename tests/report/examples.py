@@ -2,8 +2,8 @@
 
 from pytest_ensemble.analysis.gates import Verdict
 from pytest_ensemble.analysis.scores import Interval, pairs_of
-from pytest_ensemble.report.document import (
-    Document,
+from pytest_ensemble.report.document import Document
+from pytest_ensemble.report.entries import (
     Ensemble,
     Example,
     GateResult,

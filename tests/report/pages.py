@@ -6,10 +6,10 @@ import numpy as np
 
 from pytest_ensemble.analysis.gates import Verdict
 from pytest_ensemble.analysis.scores import Interval, pairs_of
-from pytest_ensemble.report.document import (
+from pytest_ensemble.report.document import Document
+from pytest_ensemble.report.entries import (
     Counterexample,
     Curve,
-    Document,
     Ensemble,
     GateResult,
     Member,

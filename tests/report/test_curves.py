@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pytest_ensemble.queries.answer import Bracket, Outcome
 from pytest_ensemble.report.curves import coarse, curves_of, steps
-from pytest_ensemble.report.document import Curve, MutualError
+from pytest_ensemble.report.entries import Curve, MutualError
 from tests.report.pages import large
 
 FEW = settings(max_examples=50)

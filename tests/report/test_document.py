@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from pytest_ensemble.analysis.scores import Interval
-from pytest_ensemble.report.document import Document, MutualError, Queries, Suggestion
+from pytest_ensemble.report.document import Document
+from pytest_ensemble.report.entries import MutualError, Queries, Suggestion
 from pytest_ensemble.report.write import write
 from tests.report.examples import ENSEMBLE, GATE, document
 

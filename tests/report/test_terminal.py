@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from pytest_ensemble.analysis.gates import Verdict
-from pytest_ensemble.report.document import Queries
 from pytest_ensemble.report.drawing import Style, gate_table
 from pytest_ensemble.report.drawing import failure as draw_failure
+from pytest_ensemble.report.entries import Queries
 from pytest_ensemble.report.heatmap import heatmaps
 from pytest_ensemble.report.lines import gate_line, queries_line
 from pytest_ensemble.report.lost import lost_block
