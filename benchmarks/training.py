@@ -16,12 +16,16 @@ from benchmarks.data import Images
 from pytest_ensemble.networks.model import Model
 from pytest_ensemble.networks.pool import Pool
 
-__all__ = ["CACHE", "CHANNELS", "KERNEL", "SIDE", "STRIDE", "conv_pool", "trained_pool"]
+__all__ = ["CACHE", "CHANNELS", "KERNEL", "SIDE", "STRIDE", "conv_pool", "deployed_pool", "trained_pool"]
 
 CACHE = Path(__file__).parent / "cache"
 
 # The convolutional classifier: one layer of CHANNELS KERNEL x KERNEL filters, then a dense one.
 CHANNELS, KERNEL, STRIDE, SIDE = 8, 5, 2, 28
+
+# The strided classifier: two layers of STRIDED 4 x 4 filters with stride 2 and padding 1, then two dense ones.
+STRIDED, DENSE = (16, 32), 100
+ATTACK = 0.05  # radius of the inputs that adversarial training shows
 
 Parameters = list[NDArray[np.float32]]
 
@@ -44,6 +48,18 @@ def conv_pool(dataset: str, train: Callable[[], Images], count: int, epochs: int
         return _conv_onnx(fit_conv(train(), seed, epochs))
 
     return _cached(CACHE / dataset / f"conv{CHANNELS}", count, make)
+
+
+def deployed_pool(
+    dataset: str, train: Callable[[], Images], kind: str, count: int, *, adversarial: bool
+) -> Pool:
+    """`count` networks as people deploy them, "dense" (784-256-256-10) or "strided", from the cache or trained."""
+
+    def make(seed: int) -> onnx.ModelProto:
+        parameters = fit_deployed(train(), kind, seed, adversarial=adversarial)
+        return _dense_onnx(parameters) if kind == "dense" else _strided_onnx(parameters)
+
+    return _cached(CACHE / dataset / f"{kind}{'-adversarial' * adversarial}", count, make)
 
 
 def _cached(place: Path, count: int, make: Callable[[int], onnx.ModelProto]) -> Pool:
@@ -81,6 +97,28 @@ def fit_conv(train: Images, seed: int, epochs: int) -> Parameters:
     return _fit(torch, net, train, epochs)
 
 
+def fit_deployed(train: Images, kind: str, seed: int, *, adversarial: bool) -> Parameters:
+    """Weights and biases in the order of the layers, kernels first where there are any."""
+    torch = _torch(seed)
+    nn = torch.nn
+    if kind == "dense":
+        layers = [nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10)]
+        return _fit(torch, nn.Sequential(*layers), train, 4, rate=1e-3, adversarial=adversarial)
+    first, second = STRIDED
+    net = nn.Sequential(
+        nn.Unflatten(1, (1, SIDE, SIDE)),
+        nn.Conv2d(1, first, 4, 2, 1),
+        nn.ReLU(),
+        nn.Conv2d(first, second, 4, 2, 1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(second * (SIDE // 4) ** 2, DENSE),
+        nn.ReLU(),
+        nn.Linear(DENSE, 10),
+    )
+    return _fit(torch, net, train, 2, rate=1e-3, adversarial=adversarial)
+
+
 def _torch(seed: int) -> Any:
     try:
         import torch
@@ -91,17 +129,29 @@ def _torch(seed: int) -> Any:
     return torch
 
 
-def _fit(torch: Any, net: Any, train: Images, epochs: int) -> Parameters:
-    """Adam on the cross-entropy."""
+def _fit(
+    torch: Any, net: Any, train: Images, epochs: int, *, rate: float = 2e-3, adversarial: bool = False
+) -> Parameters:
+    """Adam on the cross-entropy, of the images or of what one gradient step from a random start makes of them."""
     x, y = (torch.from_numpy(part) for part in train)
-    optimiser = torch.optim.Adam(net.parameters(), lr=2e-3)
+    optimiser = torch.optim.Adam(net.parameters(), lr=rate)
     for _ in range(epochs):
         for rows in torch.randperm(len(x)).split(128):
-            loss = torch.nn.functional.cross_entropy(net(x[rows]), y[rows])
+            shown = _attacked(torch, net, x[rows], y[rows]) if adversarial else x[rows]
+            loss = torch.nn.functional.cross_entropy(net(shown), y[rows])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
     return [parameter.detach().numpy() for parameter in net.parameters()]
+
+
+def _attacked(torch: Any, net: Any, x: Any, y: Any) -> Any:
+    """FGSM with a random start (Wong, Rice and Kolter 2020)."""
+    start = (x + torch.empty_like(x).uniform_(-ATTACK, ATTACK)).requires_grad_()
+    loss = torch.nn.functional.cross_entropy(net(start), y)
+    (gradient,) = torch.autograd.grad(loss, start)
+    moved = start.detach() + 1.25 * ATTACK * gradient.sign()
+    return torch.minimum(torch.maximum(moved, x - ATTACK), x + ATTACK).clamp(0, 1)
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -130,6 +180,22 @@ def _conv_onnx(parameters: Parameters) -> onnx.ModelProto:
         helper.make_node("Relu", ["z"], ["h"]),
         helper.make_node("Flatten", ["h"], ["flat"]),
         helper.make_node("Gemm", ["flat", "weight", "bias"], ["logits"], transB=1),
+    ]
+    return _model(nodes, stored, ["batch", 1, SIDE, SIDE], parameters[-1].shape[0])
+
+
+def _strided_onnx(parameters: Parameters) -> onnx.ModelProto:
+    stored = [numpy_helper.from_array(p, f"p{k}") for k, p in enumerate(parameters)]
+    strides = {"strides": [2, 2], "pads": [1, 1, 1, 1]}
+    nodes = [
+        helper.make_node("Conv", ["x", "p0", "p1"], ["z0"], **strides),
+        helper.make_node("Relu", ["z0"], ["h0"]),
+        helper.make_node("Conv", ["h0", "p2", "p3"], ["z1"], **strides),
+        helper.make_node("Relu", ["z1"], ["h1"]),
+        helper.make_node("Flatten", ["h1"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "p4", "p5"], ["z2"], transB=1),
+        helper.make_node("Relu", ["z2"], ["h2"]),
+        helper.make_node("Gemm", ["h2", "p6", "p7"], ["logits"], transB=1),
     ]
     return _model(nodes, stored, ["batch", 1, SIDE, SIDE], parameters[-1].shape[0])
 

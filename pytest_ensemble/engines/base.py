@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -22,11 +22,13 @@ class Budget:
         timeout: seconds for one query, or None.
         deadline: `time.monotonic()` at which everything must end, or None.
         cancelled: set by another thread when nobody waits for the answers any more.
+        tell: is told now and then what is being done, for those who wait.
     """
 
     timeout: float | None = None
     deadline: float | None = None
     cancelled: threading.Event | None = field(default=None, compare=False)
+    tell: Callable[[str], None] = field(default=lambda doing: None, compare=False)
 
     def remaining(self) -> float | None:
         """Seconds until the deadline, never negative; None without one."""
@@ -58,8 +60,8 @@ class Engine(Protocol):
     def solve(self, queries: Sequence[Query], budget: Budget) -> Iterator[tuple[Query, Answer]]:
         """Answer each query once, in any order, as soon as its answer is known.
 
-        Queries may be of different networks, points and epsilons. What the budget does not allow is
-        answered `unknown (timeout)`.
+        Queries may be of different networks, points and epsilons. What takes longer than the budget allows is
+        answered `unknown (timeout)`, what it never reaches `unknown (budget)`.
         """
         ...
 

@@ -6,13 +6,15 @@ relaxation adds most to the bound at the maximising vertex x* (the score of Bune
 the value at x* for the estimate over the box). Both children start from their parent's multipliers. Each x*
 is tried as a witness. A node without unstable ReLUs is a linear program, solved by HiGHS, whose multipliers
 must certify in turn. A branch fixes one ReLU, so the search ends.
+
+Whoever drives the search says before each batch which queries are to be served first, so that no hard query
+holds back the others. A query's own nodes are taken depth first.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 
 from pytest_ensemble.engines.bounds import Rows, certify, optimise
 from pytest_ensemble.engines.chains import Array, Frame, Index
-from pytest_ensemble.engines.checkpoint import OutOfTime, checkpoint
+from pytest_ensemble.engines.checkpoint import checkpoint
 from pytest_ensemble.engines.leaf import solve_leaf
 from pytest_ensemble.engines.tightening import NEURONS, bound_deeper, tighten
 
@@ -28,11 +30,15 @@ __all__ = ["Attack", "BranchAndBound", "Offer"]
 
 _ROOT_STEPS = 24
 _STEPS = 7  # of the optimiser for a child
-_BATCH = 384  # nodes branched at a time
+_BATCH = 384  # nodes branched at a time,
+_NUMBERS = 1 << 19  # and neurons of theirs, so that a batch takes a fraction of a second at most
+_LEAST = 24  # nodes of a batch even so
 _ROOT_NEURONS = 16  # of a layer that are tightened before branching
 _ROUNDS = 1  # of tightening before branching
-_TELL = 0.5  # seconds after which `branch` lets others read what is settled
+_MEMORY = 1 << 29  # bytes of open nodes; beyond that the searches that will be served last begin anew
 _TIES = 3  # leaves that can't be decided, after which a search is given up: it can't end with a proof
+
+_OWNER, _AGE = len(fields(Rows)), len(fields(Rows)) + 3  # columns of a table of nodes
 
 Offer = Callable[[Index, Array], NDArray[np.bool_]]
 Insist = Callable[[int, Array], NDArray[np.bool_]]
@@ -41,30 +47,91 @@ Attack = Callable[[Rows, Index, Array], NDArray[np.bool_]]
 
 @dataclass
 class _Nodes:
-    """Open nodes: their rows, owners, the gaps of their neurons, and which row they started from."""
+    """Open nodes.
+
+    Attributes:
+        rows: their relaxations.
+        owner: (B,), whose they are.
+        gap: (B, N), what the relaxation of each neuron adds to the bound at x*.
+        root: (B,), which root they descend from.
+        age: (B,), when they were made; of two nodes of an owner the younger is branched first.
+    """
 
     rows: Rows
     owner: Index
     gap: Array
     root: Index
-
-    def take(self, which: Any) -> _Nodes:
-        return _Nodes(self.rows.take(which), self.owner[which], self.gap[which], self.root[which])
+    age: Index
 
     def __len__(self) -> int:
         return len(self.owner)
+
+    def arrays(self) -> list[Array]:
+        """All of it, as a table keeps it."""
+        rows = [getattr(self.rows, field.name) for field in fields(Rows)]
+        return [*rows, self.owner, self.gap, self.root, self.age]
+
+    @staticmethod
+    def of(arrays: list[Array]) -> _Nodes:
+        """What `arrays` gave."""
+        return _Nodes(Rows(*arrays[:-4]), *arrays[-4:])
+
+    def take(self, which: Any) -> _Nodes:
+        """Some of the nodes: an index array or a mask."""
+        return _Nodes.of([array[which] for array in self.arrays()])
+
+
+class _Table:
+    """Rows of several arrays, kept together; rows that were removed are used again.
+
+    Attributes:
+        used: (capacity,), which rows are in use.
+    """
+
+    def __init__(self) -> None:
+        self.used = np.zeros(0, np.bool_)
+        self._arrays: list[Array] = []
+
+    def __getitem__(self, which: Index) -> list[Array]:
+        return [array[which] for array in self._arrays]
+
+    def column(self, number: int) -> Array:
+        """One of the arrays, with what is left in rows that are not used."""
+        return self._arrays[number]
+
+    def add(self, arrays: list[Array]) -> Index:
+        """Keep some rows; their places."""
+        count = len(arrays[0])
+        if not count:
+            return np.zeros(0, np.intp)
+        missing = count - int(len(self.used) - self.used.sum())
+        if missing > 0:
+            more = max(missing, len(self.used) // 2)
+            grown = [np.zeros((more, *array.shape[1:]), array.dtype) for array in arrays]
+            kept = zip(self._arrays, grown, strict=True) if self._arrays else ((new,) for new in grown)
+            self._arrays = [np.concatenate(parts) for parts in kept]
+            self.used = np.concatenate([self.used, np.zeros(more, np.bool_)])
+        places = np.flatnonzero(~self.used)[:count]
+        for own, new in zip(self._arrays, arrays, strict=True):
+            own[places] = new
+        self.used[places] = True
+        return places
+
+    def remove(self, places: Index) -> None:
+        """Forget some rows; the memory goes with the last."""
+        self.used[places] = False
+        if not self.used.any():
+            self.used, self._arrays = np.zeros(0, np.bool_), []
 
 
 class BranchAndBound:
     """A search for inputs that make all networks of a row err; rows belong to owners, usually queries.
 
     Attributes:
+        started: (O,), owners whose roots were bounded.
         sat: (O,), owners with a confirmed witness.
         boundary: (O,), owners with a leaf that could neither be proven nor refuted.
-        cut: (O,), owners with nodes left when their limit was reached.
         nodes: (O,), how many were bounded.
-
-    After `branch`, an owner with none of the first three is proven: it has no error.
     """
 
     def __init__(
@@ -76,6 +143,8 @@ class BranchAndBound:
         insist: Insist | None = None,
         any_label: bool = True,
         record: bool = False,
+        refuted: Callable[[Rows], NDArray[np.bool_]] | None = None,
+        memory: int = _MEMORY,
     ) -> None:
         """Args:
         frame: the teams and boxes.
@@ -86,41 +155,56 @@ class BranchAndBound:
         any_label: whether any wrong label is an error, or only a row's targets.
         record: whether to keep what closes nodes, for `proof`. Bounds of neurons then follow from the signs
             fixed in a node alone: a proof is its leaves, and nothing has to be believed of the way to them.
+        refuted: tells of rows, shape (B,), which ask for what is known to be impossible by now.
+        memory: bytes that open nodes may take.
         """
-        self._closed: list[tuple[Index, Rows, NDArray[np.int8]]] | None = [] if record else None
+        self._closed: list[tuple[Index, Index, Rows, NDArray[np.int8]]] | None = [] if record else None
         self.insist = insist
         self.frame, self.offer, self.any_label = frame, offer, any_label
-        self.sat, self.boundary, self.cut = (np.zeros(owners, np.bool_) for _ in range(3))
+        self.started, self.sat, self.boundary = (np.zeros(owners, np.bool_) for _ in range(3))
         self.nodes = np.zeros(owners, np.int64)
-        self._stack: list[_Nodes] = []
-        self._seconds = np.zeros(owners)
+        self._refuted, self._memory = refuted, memory
+        self._open, self._roots = _Table(), _Table()
         self._ties = np.zeros(owners, np.int64)
+        self._attempt = np.zeros(owners, np.intp)  # how often an owner was started
+        self._age = 0
 
     @property
-    def open(self) -> NDArray[np.bool_]:
+    def waiting(self) -> NDArray[np.bool_]:
         """(O,), owners with nodes to branch on."""
-        open_ = np.zeros(len(self.sat), np.bool_)
-        for nodes in self._stack:
-            open_[nodes.owner] = True
-        return open_ & ~self._settled
-
-    @property
-    def _settled(self) -> NDArray[np.bool_]:
-        """(O,), owners of whom nothing more is asked."""
-        return self.sat | self.cut | (self._ties >= _TIES)
+        waiting = np.zeros(len(self.sat), np.bool_)
+        waiting[self._owners()[1]] = True
+        return waiting & ~self._settled
 
     @property
     def unsat(self) -> NDArray[np.bool_]:
         """(O,), owners all of whose nodes were closed with proof."""
-        return ~(self.sat | self.boundary | self.cut | self.open)
+        left = np.zeros(len(self.sat), np.bool_)
+        left[self._owners()[1]] = True
+        return self.started & ~(self.sat | self.boundary | left)
+
+    @property
+    def undecidable(self) -> NDArray[np.bool_]:
+        """(O,), owners whose search has ended, or can only end, without an answer."""
+        return self.boundary & ~self.sat & ~self.waiting
+
+    @property
+    def _settled(self) -> NDArray[np.bool_]:
+        """(O,), owners of whom nothing more is asked."""
+        return self.sat | (self._ties >= _TIES)
+
+    def _owners(self) -> tuple[Index, Index]:
+        """Places of all open nodes, and their owners."""
+        places = np.flatnonzero(self._open.used)
+        return places, self._open.column(_OWNER)[places] if len(places) else places
 
     def proof(self) -> tuple[Rows, NDArray[np.int8]] | None:
         """The leaves of all owners that are unsat, and the signs that branching has fixed in them, (B, N)."""
         unsat = self.unsat
         kept = [
             (rows.take(own), branch[own])
-            for owner, rows, branch in self._closed or []
-            if (own := unsat[owner]).any()
+            for owner, attempt, rows, branch in self._closed or []
+            if (own := unsat[owner] & (attempt == self._attempt[owner])).any()
         ]
         if not kept:
             return None
@@ -129,93 +213,112 @@ class BranchAndBound:
 
     def _record(self, owner: Index, rows: Rows, branch: NDArray[np.int8]) -> None:
         if self._closed is not None and len(rows):
-            self._closed.append((owner, rows, branch))
+            self._closed.append((owner, self._attempt[owner], rows, branch))
+
+    @property
+    def batch(self) -> int:
+        """How many nodes are branched at a time."""
+        return min(_BATCH, max(_LEAST, _NUMBERS // self.frame.fast.neurons))
 
     def start(self, rows: Rows, owner: Index, attack: Attack | None = None) -> None:
-        """Bound the roots, try their x*, and tighten what stays open.
+        """Bound the roots of some owners, try their x*, and tighten what stays open.
 
         Args:
             rows: float32 rows sorted by team, one per choice of target classes; changed in place.
-            owner: (B,), whose row it is.
+            owner: (B,), whose row it is. All rows of an owner come at once.
             attack: tries harder for witnesses, from rows, owners and x*, shape (B, n); tells which owners,
                 (O,), are known to be sat after that.
         """
-        self._roots = rows.take(np.arange(len(rows))) if self._closed is not None else rows
-        nodes = _Nodes(rows, owner, np.zeros_like(rows.lower), np.arange(len(rows)))
+        owners = np.unique(owner)
+        self._attempt[owners] += 1
+        root = np.arange(len(rows))
+        if self._closed is not None:
+            root = self._roots.add([rows.lower, rows.upper])
+        nodes = _Nodes(rows, owner, np.zeros_like(rows.lower), root, np.zeros(len(rows), np.intp))
         nodes = self._bound(nodes, steps=_ROOT_STEPS, look=5, attack=attack)
         for _ in range(_ROUNDS):
             nodes = self._bound(self._tightened(nodes, neurons=_ROOT_NEURONS), steps=10, look=5)
-        self._stack.append(nodes)
+        self._keep(nodes)
+        self.started[owners] = True
 
-    def branch(
-        self,
-        *,
-        limit: int | None = None,
-        timeout: float | None = None,
-        stop: Callable[[], bool] = lambda: False,
-    ) -> Iterator[None]:
-        """Branch until every owner is settled or cut; yields now and then, and at the end.
+    def choose(self, rank: Index) -> tuple[Index, Index]:
+        """Places of the nodes to branch on next, and their owners: a batch.
 
         Args:
-            limit, timeout: nodes and seconds an owner may take; a batch's time is shared by its nodes.
-            stop: asked between batches; all that is open is cut when it says yes, or at a checkpoint.
+            rank: (O,), owners in the order in which they are served, from 0; those below 0 are not. Of each
+                the youngest nodes come first.
         """
-        told = time.perf_counter()
-        while self._stack:
-            start = time.perf_counter()
-            if start - told > _TELL:
-                yield
-                told = time.perf_counter()
-                start = told
-            nodes = self._pop()
-            if not len(nodes):
-                continue
-            share = np.bincount(nodes.owner, minlength=len(self.sat)) / len(nodes)
-            try:
-                if stop():
-                    raise OutOfTime
-                self._expand(nodes)
-            except OutOfTime:
-                for part in (nodes, *self._stack):
-                    self.cut[part.owner] = True
-                self._stack.clear()
-                break
-            self._seconds += share * (time.perf_counter() - start)
-            if limit is not None:
-                self.cut |= self.nodes > limit
-            if timeout is not None:
-                self.cut |= self._seconds > timeout
-        self.cut &= ~self.sat
-        self.boundary &= ~self.sat
-        yield
+        places, owner = self._owners()
+        dead = self._settled[owner]
+        if dead.any():
+            self._open.remove(places[dead])
+            places, owner = places[~dead], owner[~dead]
+        served = rank[owner] >= 0
+        places, owner = places[served], owner[served]
+        if len(places) > self.batch:
+            key = (rank[owner] << 40) - self._open.column(_AGE)[places]
+            first = np.argpartition(key, self.batch)[: self.batch]
+            places, owner = places[first], owner[first]
+        return places, owner
 
-    def _pop(self) -> _Nodes:
-        """A batch from the top of the stack, sorted by team, without nodes of owners that are settled."""
-        parts: list[_Nodes] = []
-        while self._stack and sum(map(len, parts)) < _BATCH:
-            part = self._stack.pop()
-            parts.insert(0, part.take(~self._settled[part.owner]))
-        nodes = _join(parts)
-        if len(nodes) > _BATCH:
-            self._stack.append(nodes.take(slice(0, -_BATCH)))
-            nodes = nodes.take(slice(-_BATCH, None))
-        return nodes.take(np.argsort(nodes.rows.team, kind="stable"))
+    def branch(self, places: Index, rank: Index) -> None:
+        """Branch on nodes at places that `choose` gave for the same ranks."""
+        nodes = _Nodes.of(self._open[places])
+        order = np.argsort(nodes.rows.team, kind="stable")
+        nodes = nodes.take(order)
+        if self._refuted is not None:
+            nodes = nodes.take(~self._refuted(nodes.rows))
+        recorded = len(self._closed or ())
+        try:
+            children = self._expand(nodes) if len(nodes) else nodes
+        except BaseException:  # what is interrupted is still open
+            del (self._closed or [])[recorded:]
+            raise
+        self._open.remove(places)
+        self._keep(children)
+        self._make_room(rank)
 
-    def _expand(self, nodes: _Nodes) -> None:
-        """Put the open children of nodes on the stack; settle leaves."""
+    def forget(self, owners: NDArray[np.bool_]) -> None:
+        """Drop the open nodes of some owners, (O,), of whom nothing more is asked."""
+        places, owner = self._owners()
+        self._open.remove(places[owners[owner]])
+        self.started[owners] = False
+
+    def _keep(self, nodes: _Nodes) -> None:
+        """Depth first, the least promising deepest: sat ends early, memory stays small."""
+        order = np.argsort(nodes.rows.value, kind="stable")
+        nodes.age[order] = np.arange(self._age, self._age + len(nodes))
+        self._age += len(nodes)
+        self._open.add(nodes.arrays())
+
+    def _make_room(self, rank: Index) -> None:
+        """Where open nodes take too much memory, owners served last lose theirs, and begin anew in time."""
+        size = sum(array.nbytes for array in self._open[np.zeros(1, np.intp)]) if self._open.used.any() else 0
+        most = self._memory // max(1, size)
+        places, owner = self._owners()
+        if len(places) <= most:
+            return
+        count = np.bincount(owner, minlength=len(rank))
+        order = np.flatnonzero(count)
+        order = order[np.argsort(np.where(rank[order] < 0, len(rank), rank[order]), kind="stable")]
+        last = np.zeros(len(rank), np.bool_)
+        last[order[1:][np.cumsum(count[order])[1:] > most]] = True
+        self.forget(last)
+
+    def _expand(self, nodes: _Nodes) -> _Nodes:
+        """The open children of nodes; leaves are settled."""
         if self._closed is None:
             nodes = self._tightened(nodes)
         pick = self._choose(nodes)
         leaf = pick < 0
         self._settle_leaves(nodes.take(leaf))
         nodes, pick = nodes.take(~leaf), pick[~leaf]
-        if len(nodes):
-            children = _branch(nodes, pick)
-            if self._closed is not None:
-                children = self._tightened(children)
-            children = self._bound(children, steps=_STEPS, look=_STEPS + 1)
-            # depth first, the least promising child deepest: sat ends early, memory stays small
-            self._stack.append(children.take(np.argsort(children.rows.value)))
+        if not len(nodes):
+            return nodes
+        children = _branch(nodes, pick)
+        if self._closed is not None:
+            children = self._tightened(children)
+        return self._bound(children, steps=_STEPS, look=_STEPS + 1)
 
     def _bound(self, nodes: _Nodes, *, steps: int, look: int, attack: Attack | None = None) -> _Nodes:
         """Bound nodes, offer what errs, and keep the nodes that stay open."""
@@ -255,7 +358,7 @@ class BranchAndBound:
         if self._closed is None:
             empty = tighten(self.frame, rows, neurons=neurons)
         else:
-            lower, upper = self._roots.lower[nodes.root], self._roots.upper[nodes.root]
+            lower, upper = self._roots[nodes.root]
             rows.lower = np.where(rows.side > 0, np.maximum(lower, 0), lower)
             rows.upper = np.where(rows.side < 0, np.minimum(upper, 0), upper)
             empty = bound_deeper(self.frame, rows)
@@ -291,15 +394,6 @@ class BranchAndBound:
                 self._ties[owner] += 1
             else:
                 self._record(owner, multipliers, leaves.rows.side[[row]])
-
-
-def _join(parts: list[_Nodes]) -> _Nodes:
-    return _Nodes(
-        Rows.concatenate([part.rows for part in parts]),
-        np.concatenate([part.owner for part in parts]),
-        np.concatenate([part.gap for part in parts]),
-        np.concatenate([part.root for part in parts]),
-    )
 
 
 def _branch(nodes: _Nodes, pick: Index) -> _Nodes:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from pytest_ensemble.engines.base import Budget, Engine
 from pytest_ensemble.engines.board import BOUNDARY, Board
+from pytest_ensemble.engines.checkpoint import OutOfTime
 from pytest_ensemble.engines.proofs import Proofs
-from pytest_ensemble.engines.stages import Clock, solve_board
+from pytest_ensemble.engines.scheduler import Lane, Scheduler
+from pytest_ensemble.engines.stages import FIRST_TURN, Limits, Stage, stages_of
 from pytest_ensemble.engines.workers import Workers
 from pytest_ensemble.queries.answer import Answer, Outcome, Reason
 from pytest_ensemble.queries.query import Query
@@ -22,7 +26,8 @@ __all__ = ["Cascade"]
 
 _POINTS = 50  # whose queries are solved in one batch; more if there are
 _PAIRS = 2500  # fewer pairs with them than this
-_NUMBERS = 1 << 23  # that a batch may hold of neurons times boxes
+_NUMBERS = 1 << 23  # that a batch may hold of neurons times boxes,
+_OPEN_NUMBERS = 1 << 26  # and all batches that are worked on at the same time
 _SHARE = 0.5  # of a query's seconds, before those who are asked afterwards get the rest
 _TRIES = 3  # of a query that memory is too small for
 _NAME = "native"
@@ -68,7 +73,7 @@ class Cascade:
         own = budget if self._after is None else budget.part(_SHARE)
         # the matrices are small: threads over batches, not within one product
         with _threads().limit(limits=1, user_api="blas"):
-            for query, answer in _quietly(self._solve_batches(_batches(queries, self._jobs), own)):
+            for query, answer in _quietly(self._deal(queries, own)):
                 if answer.reason == "timeout" and self._after is not None and not budget.spent():
                     left.append(query)
                 else:
@@ -82,74 +87,175 @@ class Cascade:
         if self._after is not None:
             self._after.close()
 
-    def _solve_batches(self, batches: list[list[Query]], budget: Budget) -> Iterator[Solved]:
-        def here(batch: list[Query]) -> Iterator[Solved]:
-            return self._solve_batch(batch, budget)
-
+    def _deal(self, queries: Sequence[Query], budget: Budget) -> Iterator[Solved]:
+        """Deal the points to the processes; each works on all that it has, by turns."""
+        batches = _batches(queries, self._jobs)
         if self._memory is not None or (self._jobs > 1 and len(batches) > 1):
-            yield from self._workers.solve(batches, budget, here)
+            hands = [batches[start :: self._jobs] for start in range(min(self._jobs, len(batches)))]
+            shares = [[query for batch in hand for query in batch] for hand in hands]
+            yield from self._workers.solve(shares, budget, partial(self.steps, budget=budget))
         else:
-            for batch in batches:
-                yield from here(batch)
+            for solved in self.steps(queries, budget):
+                yield from solved
 
-    def _solve_batch(self, batch: list[Query], budget: Budget, tries: int = _TRIES) -> Iterator[Solved]:
-        """Where memory is too small for a batch, it is tried in halves."""
-        if budget.spent():
-            for query in batch:
-                yield query, Answer(Outcome.UNKNOWN, reason="timeout", engine=_NAME)
-            return
-        left = {id(query): query for query in batch}
+    def steps(self, queries: Sequence[Query], budget: Budget) -> Iterator[list[Solved]]:
+        """Answer all queries in this process; what each step of the work gives, often nothing."""
+        limits = Limits(budget.timeout, self._limit, budget.spent)
+        works = _Works([_Batch(batch) for batch in _batches(queries, 1)], limits, self._certificates)
         try:
-            for query, answer in self._solve_together(batch, budget):
-                del left[id(query)]
-                yield query, answer
-        except MemoryError:
-            tries -= 1
-        if not tries:
-            for query in left.values():
-                yield query, Answer(Outcome.UNKNOWN, reason="memory", engine=_NAME)
-        elif left:
-            queries = list(left.values())
-            half = -(-len(queries) // 2)
-            for part in (queries[:half], queries[half:]):
-                if part:
-                    yield from self._solve_batch(part, budget, tries)
-
-    def _solve_together(self, batch: list[Query], budget: Budget) -> Iterator[Solved]:
-        board = Board(batch)
-        queries: dict[tuple[int, int], list[Query]] = {}
-        for query, place in zip(batch, board.place_of, strict=True):
-            queries.setdefault(place, []).append(query)
-        proofs = None if self._certificates is None else Proofs(board)
-        try:
-            yield from self._answers(board, queries, budget, proofs)
+            while not budget.spent():
+                try:
+                    for task in works.scheduler.run():
+                        if isinstance(task, Stage):
+                            budget.tell(task.doing)
+                        yield works.news()
+                        if budget.spent():
+                            break
+                    else:
+                        break
+                except MemoryError:
+                    yield works.split()
+                except OutOfTime:
+                    break
+            yield works.left()
         finally:
-            if proofs is not None and self._certificates is not None:
-                proofs.write(self._certificates)
+            works.close()
 
-    def _answers(
-        self,
-        board: Board,
-        queries: dict[tuple[int, int], list[Query]],
-        budget: Budget,
-        proofs: Proofs | None,
-    ) -> Iterator[Solved]:
-        """What each stage settles, then what stays open."""
-        start = time.perf_counter()
-        for stage in solve_board(board, Clock(budget, self._limit), proofs):
-            known = [entry for entry in board.settled() if (entry.cell, entry.level) in queries]
-            now = time.perf_counter()
-            share = (now - start) / max(1, len(known))
-            start = now
-            for entry in known:
-                outcome = Outcome.UNSAT if entry.witness is None else Outcome.SAT
-                answer = Answer(outcome, entry.witness, engine=_NAME, stage=stage, seconds=share)
-                for query in queries.pop((entry.cell, entry.level)):
-                    yield query, answer
-        for place, waiting in queries.items():
-            reason: Reason = "boundary" if board.given_up[place] == BOUNDARY else "timeout"
-            for query in waiting:
-                yield query, Answer(Outcome.UNKNOWN, reason=reason, engine=_NAME)
+
+@dataclass(frozen=True)
+class _Batch:
+    """Queries that share a board, and how often memory may yet be too small for them."""
+
+    queries: list[Query]
+    tries: int = _TRIES
+
+
+class _Work:
+    """The work on one batch."""
+
+    def __init__(self, batch: _Batch, limits: Limits, certificates: Path | None) -> None:
+        self.batch = batch
+        self.board = Board(batch.queries)
+        self.proofs = None if certificates is None else Proofs(self.board)
+        self.stages = stages_of(self.board, limits, self.proofs)
+        self._certificates = certificates
+        self._queries: dict[tuple[int, int], list[Query]] = {}
+        for query, place in zip(batch.queries, self.board.place_of, strict=True):
+            self._queries.setdefault(place, []).append(query)
+
+    def news(self, stage: str) -> Iterator[Solved]:
+        """What was settled since this was last asked, in that stage."""
+        for entry in self.board.news():
+            outcome = Outcome.UNSAT if entry.witness is None else Outcome.SAT
+            queries = self._queries.pop((entry.cell, entry.level))
+            seconds = float(self.board.spent[entry.cell, entry.level]) / len(queries)
+            for query in queries:
+                yield query, Answer(outcome, entry.witness, engine=_NAME, stage=stage, seconds=seconds)
+
+    def left(self) -> Iterator[Solved]:
+        """What stays open."""
+        for place, queries in self._queries.items():
+            given_up = int(self.board.given_up[place])
+            reason: Reason = "boundary" if given_up == BOUNDARY else "timeout"
+            if not given_up and not self.board.tried[place]:
+                reason = "budget"
+            seconds = float(self.board.spent[place]) / len(queries)
+            for query in queries:
+                yield query, Answer(Outcome.UNKNOWN, reason=reason, engine=_NAME, seconds=seconds)
+        self._queries.clear()
+
+    def unanswered(self) -> list[Query]:
+        """What stays open, as queries."""
+        return [query for queries in self._queries.values() for query in queries]
+
+    def close(self) -> None:
+        """Write what was proven."""
+        if self.proofs is not None and self._certificates is not None:
+            for stage in self.stages:
+                stage.finish()
+            self.proofs.write(self._certificates)
+
+
+class _Works:
+    """The work on all batches, and the task that begins with another one.
+
+    That is done before any question has its second turn, as far as memory allows.
+    """
+
+    def __init__(self, batches: list[_Batch], limits: Limits, certificates: Path | None) -> None:
+        self.scheduler: Scheduler[Any] = Scheduler([self])
+        self._waiting = deque(batches)
+        self._open: list[_Work] = []
+        self._limits, self._certificates = limits, certificates
+
+    def turns(self) -> Mapping[Lane, float]:
+        """See `Task`."""
+        numbers = sum(work.board.numbers for work in self._open)
+        room = not self._open or numbers < _OPEN_NUMBERS
+        return {None: FIRST_TURN} if self._waiting and room else {}
+
+    def step(self, lane: Lane) -> int:
+        """See `Task`."""
+        work = _Work(self._waiting.popleft(), self._limits, self._certificates)
+        self._open.append(work)
+        self.scheduler.tasks.extend(work.stages)
+        return 0
+
+    def charge(self, seconds: float) -> None:
+        """See `Task`."""
+        board = self._open[-1].board
+        board.spent += seconds / board.asked.sum() * board.asked
+
+    def news(self) -> list[Solved]:
+        """What the last step has settled."""
+        task = self.scheduler.current
+        if not isinstance(task, Stage):
+            return []
+        work = next(work for work in self._open if work.board is task.board)
+        solved = list(work.news(task.name))
+        if not work.board.open().any():
+            solved += work.left()
+            self._end(work)
+        return solved
+
+    def split(self) -> list[Solved]:
+        """Memory was too small for the last step: its batch is tried again in halves."""
+        task = self.scheduler.current
+        batch = self._waiting[0] if task is self else None
+        solved: list[Solved] = []
+        if isinstance(task, Stage):
+            work = next(work for work in self._open if work.board is task.board)
+            solved += work.news(task.name)
+            batch = _Batch(work.unanswered(), work.batch.tries)
+            self._end(work)
+        elif batch is not None:
+            self._waiting.popleft()
+        assert batch is not None
+        if batch.tries == 1:
+            unknown = Answer(Outcome.UNKNOWN, reason="memory", engine=_NAME)
+            return [*solved, *((query, unknown) for query in batch.queries)]
+        half = -(-len(batch.queries) // 2)
+        for part in (batch.queries[half:], batch.queries[:half]):
+            if part:
+                self._waiting.appendleft(_Batch(part, batch.tries - 1))
+        return solved
+
+    def left(self) -> list[Solved]:
+        """What stays open."""
+        unasked = Answer(Outcome.UNKNOWN, reason="budget", engine=_NAME)
+        solved = [solved for work in self._open for solved in work.left()]
+        return solved + [(query, unasked) for batch in self._waiting for query in batch.queries]
+
+    def close(self) -> None:
+        """Write what was proven."""
+        for work in self._open:
+            work.close()
+        self._open.clear()
+
+    def _end(self, work: _Work) -> None:
+        work.close()
+        self._open.remove(work)
+        self.scheduler.tasks = [task for task in self.scheduler.tasks if task not in work.stages]
 
 
 def _quietly(solved: Iterator[Solved]) -> Iterator[Solved]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,20 @@ from numpy.typing import NDArray
 
 from pytest_ensemble.networks.network import Float, Layer, Network, Weight, dense
 
-__all__ = ["Array", "Boxes", "Chains", "Frame", "Groups", "Index", "Part", "groups_of", "slab_size"]
+__all__ = [
+    "Array",
+    "Axis",
+    "Boxes",
+    "Chains",
+    "Frame",
+    "Groups",
+    "Index",
+    "Part",
+    "axis_of",
+    "box_centers",
+    "groups_of",
+    "slab_size",
+]
 
 Array = NDArray[Any]  # float32 in the search, float64 in proofs
 Index = NDArray[np.intp]
@@ -152,13 +165,6 @@ class Chains:
         """The same in another dtype."""
         return Chains(self._teams, dtype, self.columns, self.numbers)
 
-    def columns_of(self, team: Sequence[int]) -> Index:
-        """Of the one team here: where the neurons of the Chains of some of its networks stand."""
-        own = [self.places[index] for index in team]
-        axis = np.arange(self.neurons)
-        order = [places[0] for places in own] + [place for places in own for place in places[1:]]
-        return np.concatenate([axis[place] for place in order])
-
     def _cast(self, values: Any) -> Any:
         return values.astype(self.dtype)
 
@@ -169,14 +175,14 @@ class Chains:
 
     def boxes(self, low: Float, high: Float) -> Boxes:
         """Boxes with corners of shape (P, n), float64, rounded outwards to this dtype; of a single team."""
-        center = ((low + high) / 2).astype(self.dtype)
-        exact = center.astype(np.float64)
-        radius = np.maximum(high - exact, exact - low)
-        upwards = np.nextafter(radius.astype(self.dtype), self.dtype.type(np.inf))
-        radius = np.where(radius > 0, upwards, self.dtype.type(0))
-        at_center = _into(center, self.first[0]) + self.first_bias[0]
+        center, radius = box_centers(low, high, self.dtype)
         reach = _into(radius.astype(np.float64), self._absolute[0])
-        return Boxes(center, radius, at_center, reach, self._size(np.abs(exact) + radius))
+        size = self._size(np.abs(center.astype(np.float64)) + radius)
+        return Boxes(center, radius, self.at_centers(center), reach, size)
+
+    def at_centers(self, center: Array) -> Array:
+        """First pre-activations of a single team at centers of boxes, (P, n): shape (P, N1)."""
+        return np.asarray(_into(center, self.first[0]) + self.first_bias[0])
 
     def _size(self, x: Float) -> Float:
         size = np.empty((len(x), self.neurons))
@@ -294,6 +300,52 @@ class Chains:
             else:
                 out[:, index] = logits[rows, target[:, index]] - right
         return out
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Where the hidden neurons of networks stand: first layers first, as in `Chains` of them as one team.
+
+    Attributes:
+        places: per network, of each of its hidden layers.
+        width, neurons: how many are in first layers, and in all.
+    """
+
+    places: tuple[tuple[slice, ...], ...]
+    width: int
+    neurons: int
+
+    def columns_of(self, team: Sequence[int]) -> Index:
+        """Where the neurons of the `Chains` of some of the networks stand."""
+        own = [self.places[index] for index in team]
+        order = [places[0] for places in own] + [place for places in own for place in places[1:]]
+        return np.concatenate([np.arange(place.start, place.stop) for place in order])
+
+
+@lru_cache(maxsize=32)
+def axis_of(networks: tuple[Network, ...]) -> Axis:
+    """The axis of some networks."""
+    sizes = [[layer.size for layer in _hidden_and_last(network)[0]] for network in networks]
+    width = sum(own[0] for own in sizes)
+    places, start, end = [], 0, width
+    for own in sizes:
+        layers = [slice(start, start + own[0])]
+        start += own[0]
+        for size in own[1:]:
+            layers.append(slice(end, end + size))
+            end += size
+        places.append(tuple(layers))
+    return Axis(tuple(places), width, end)
+
+
+def box_centers(low: Float, high: Float, dtype: Any) -> tuple[Array, Array]:
+    """Centers and radii, (P, n), of boxes with corners of shape (P, n), rounded outwards to a dtype."""
+    kind = np.dtype(dtype).type
+    center = ((low + high) / 2).astype(dtype)
+    exact = center.astype(np.float64)
+    radius = np.maximum(high - exact, exact - low)
+    upwards = np.nextafter(radius.astype(dtype), kind(np.inf))
+    return center, np.where(radius > 0, upwards, kind(0))
 
 
 @dataclass(frozen=True)

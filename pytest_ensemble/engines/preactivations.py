@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from pytest_ensemble.engines.bounds import exact_values, optimise, root_rows
 from pytest_ensemble.engines.chains import Boxes, Chains, Index, Part
 from pytest_ensemble.engines.checkpoint import checkpoint
-from pytest_ensemble.networks.network import Float, Layer, Network, dense
+from pytest_ensemble.networks.network import Float, Layer, Network, dense, stored
 
-__all__ = ["first_layer_bounds", "hidden_bounds", "rounded_outwards"]
+__all__ = ["bounding_cost", "first_layer_bounds", "hidden_bounds", "rounded_outwards"]
 
 _NUMBERS = 1 << 22  # of an array of coefficients, at a time
 _STEPS = 12  # of the optimiser for a neuron's bound
@@ -66,6 +66,15 @@ def hidden_bounds(
         place = part.outputs
         lower[:, place], upper[:, place] = rounded_outwards(lower[:, place], upper[:, place])
     return lower, upper
+
+
+def bounding_cost(network: Network) -> float:
+    """Multiplications of `hidden_bounds` for one box."""
+    cost, below = 0.0, 0
+    for layer in network.layers[:-1]:
+        cost += stored(layer.weight) + 2.0 * layer.size * below
+        below += stored(layer.weight)
+    return cost
 
 
 def rounded_outwards(low: Float, high: Float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -1,377 +1,639 @@
-"""The stages of the cascade: cheap methods first, many queries at once, each answer used wherever it holds.
+"""The work on a board, in steps that a `Scheduler` puts in order.
 
-Per batch of points, for all networks, pairs and epsilons together:
+1. attack: the points themselves, and gradients of each network alone; every input is tried on all networks,
+   at all epsilons.
+2. attack of teams: from there, gradients are followed for every open cell.
+3. single: which labels each network can be brought to, by CROWN and then by branch and bound on one network.
+   A network that is robust settles all its pairs; labels that it can't be brought to fall away in them.
+4. joint: bounds, attack, and branch and bound on both networks of a pair at once.
 
-1. bounds: CROWN for every label of every single network; one robust member settles its pairs.
-2. attack: the maximising vertex of each label's bound is tried on all networks, at all epsilons; from there
-   gradients are followed for every open pair.
-3. single: which labels each network can be brought to, by branch and bound on one network, as far as that is
-   cheap.
-4. joint: bounds, attack, and branch and bound for what still needs both networks at once, from the largest
-   open epsilon of each pair downwards: a proof there settles all smaller ones.
+The last two go side by side and take turns; see `scheduler`. Each answer is used wherever it holds.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from functools import partial
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pytest_ensemble.engines.attack import ascend
-from pytest_ensemble.engines.base import Budget
 from pytest_ensemble.engines.board import BOUNDARY, TIMEOUT, Board, Squad
 from pytest_ensemble.engines.bounds import Rows, certify, optimise, root_rows
 from pytest_ensemble.engines.branch_and_bound import BranchAndBound
 from pytest_ensemble.engines.chains import Array, Index
-from pytest_ensemble.engines.checkpoint import OutOfTime, checkpoint, stopping
+from pytest_ensemble.engines.checkpoint import OutOfTime, stopping
+from pytest_ensemble.engines.preactivations import bounding_cost
 from pytest_ensemble.engines.proofs import Proofs
+from pytest_ensemble.engines.scheduler import Lane
 
-__all__ = ["Clock", "solve_board"]
+__all__ = ["FIRST_TURN", "Limits", "Stage", "stages_of"]
 
-_ATTACK_STEPS = 12
+_SPEED = 4e9  # multiplications a second, a guess that orders what was not measured yet
+_STEP = 0.2  # seconds that a step may take where it can be cut into smaller ones
+FIRST_TURN = 0.02  # seconds of a first turn of searching, at least
 _SLAB = 16384  # labels that are bounded at a time
-_SINGLE_NODES = 150  # for one label of one network; the joint search must not wait for hopeless ones
+_NUMBERS = 1 << 19  # neurons of the roots that are bounded at a time,
+_ROOTS = 1024  # and roots
+_ROOT_PASSES = 40  # forward and backward, of a root
+_SINGLE_NODES = 150  # for one label of a network that errs anyway: it only makes the joint search easier
 _CHOICES = 10_000  # of labels that a cell may have; models of a thousand classes would fill the memory
-_ASCENDING = 1024  # cells at least that are attacked together
+_ASCENDING = 1024  # cells that are attacked together
 _ASCENTS = 6  # rows of a cell from which an ascent is started
-_SHORT, _LONG = 14, 60  # steps of ascents: of all open cells, and of those that bounds leave
-
-
-@dataclass
-class Clock:
-    """When to stop.
-
-    Attributes:
-        budget: the deadline of all, and the seconds that a cell may take at one level.
-        nodes: how many nodes a cell may take at one level; None for as many as it needs.
-    """
-
-    budget: Budget
-    nodes: int | None = None
-
-    def shared_by(self, cells: int) -> Clock:
-        """The clock for a board: all its cells together may take what each may."""
-        if self.budget.timeout is None:
-            return self
-        deadline = time.monotonic() + cells * self.budget.timeout
-        if self.budget.deadline is not None:
-            deadline = min(deadline, self.budget.deadline)
-        return replace(self, budget=replace(self.budget, deadline=deadline))
-
-    def spent(self) -> bool:
-        """Whether to stop now."""
-        return self.budget.spent()
-
-
-def solve_board(board: Board, clock: Clock, proofs: Proofs | None = None) -> Iterator[str]:
-    """Settle what a board asks; yields the name of each stage after it, when its answers can be read.
-
-    Args:
-        board: changed in place.
-        clock: when to stop; what is open then stays open.
-        proofs: where to keep what is proven, if anywhere. Searches are slower then.
-    """
-    clock = clock.shared_by(int((board.open()).any(axis=1).sum()))
-    stages = _stages(board, clock, proofs)
-    while True:
-        try:
-            with stopping(clock.spent):
-                stage = next(stages)
-        except (StopIteration, OutOfTime):
-            return
-        yield stage
-
-
-def _stages(board: Board, clock: Clock, proofs: Proofs | None) -> Iterator[str]:
-    board.give_up_overflow()
-    _bound_singles(board, proofs)
-    yield "bounds"
-    starts = _attack_singles(board)
-    for squad in board.squads:
-        _attack_teams(board, squad, starts)
-    yield "attack"
-    while not clock.spent() and (board.top() >= 0).any():
-        for squad in board.singles:
-            yield from _search_singles(board, squad, clock, proofs)
-        for squad in board.squads:
-            yield from _search_teams(board, squad, clock, proofs)
-
-
-# --- one network ----------------------------------------------------------------------------------
+_FIRST, _SHORT, _LONG = 12, 14, 60  # steps of ascents: of single networks, of open cells, and from bounds
 
 
 @dataclass(frozen=True)
-class _Labels:
-    """Labels of single networks that are not settled, as rows, shape (B,): sorted by team.
+class Limits:
+    """When to give up.
 
     Attributes:
-        team: place of the network in its squad; network: in the board.
-        point, level, target: around which point, at which level, which class.
+        timeout: seconds that a cell may take at one level; None for as many as it needs.
+        nodes: how many nodes a cell may take at one level; None for as many as it needs.
+        stop: whether nothing more must be done at all.
     """
 
-    team: Index
-    network: Index
-    point: Index
-    level: Index
-    target: Index
-
-    def __len__(self) -> int:
-        return len(self.team)
-
-    @staticmethod
-    def unsettled(board: Board, squad: Squad, needed: NDArray[np.bool_]) -> _Labels:
-        """Those of a squad of single networks that are needed, (M, P, E)."""
-        networks = squad.members[:, 0]
-        level = np.arange(needed.shape[2])[:, None]
-        impossible = board.unreachable[networks][:, :, None] >= level
-        seen = board.reachable[networks][:, :, None] <= level
-        team, point, at, target = np.nonzero(needed[networks][..., None] & ~impossible & ~seen)
-        return _Labels(team, networks[team], point, at, target)
-
-    def slabs(self) -> Iterator[_Labels]:
-        """Some at a time, so that a thousand classes don't fill the memory."""
-        for start in range(0, len(self), _SLAB):
-            checkpoint()
-            part = slice(start, start + _SLAB)
-            yield _Labels(
-                self.team[part], self.network[part], self.point[part], self.level[part], self.target[part]
-            )
-
-    def rows(self, board: Board, squad: Squad, *, refine: bool = False) -> Rows:
-        """Their relaxations."""
-        box = board.box(self.point, self.level)
-        lower, upper = board.bounds(squad, self.team, box, refine=refine)
-        return root_rows(self.team, box, board.labels[self.point], self.target[:, None], lower, upper)
-
-    def rule_out(self, board: Board, which: Any) -> None:
-        """Some can't be reached; nor can they at smaller levels."""
-        place = self.network[which], self.point[which], self.target[which]
-        np.maximum.at(board.unreachable, place, self.level[which])
-
-    def offer(self, board: Board, owner: Index, x: Array) -> NDArray[np.bool_]:
-        """Try inputs on everyone; which of all these labels are reached, in our own arithmetic."""
-        board.offer(self.point[owner], x)
-        return np.asarray(board.reachable[self.network, self.point, self.target] <= self.level)
+    timeout: float | None = None
+    nodes: int | None = None
+    stop: Callable[[], bool] = field(default=lambda: False)
 
 
-def _needed(board: Board, levels: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(M, P, E): around which points networks are part of open cells, at the levels, (C, E), that count."""
-    needed = np.zeros((len(board.models), len(board.labels), len(board.levels)), np.bool_)
-    for number, team in enumerate(board.teams):
-        cells = np.flatnonzero(board.team == number)
-        for index in team:
-            needed[index, board.point[cells]] |= levels[cells]
-    return needed
+def stages_of(board: Board, limits: Limits, proofs: Proofs | None = None) -> list[Stage]:
+    """All work on a board, the cheapest first.
 
-
-def _at(board: Board, level: Index) -> NDArray[np.bool_]:
-    """(C, E): of each cell, this level only; none for -1."""
-    return np.asarray(np.arange(len(board.levels)) == level[:, None])
-
-
-def _bound_singles(board: Board, proofs: Proofs | None) -> None:
-    """Labels that CROWN rules out, from the largest level downwards."""
-    needed = _needed(board, board.open())
-    for squad in board.singles:
-        frame = squad.frame
-        for level in range(len(board.levels) - 1, -1, -1):
-            labels = _Labels.unsettled(board, squad, needed & (np.arange(len(board.levels)) == level))
-            if not len(labels):
-                continue
-            for part in labels.slabs():
-                rows = part.rows(board, squad)
-                optimise(frame.fast, frame.fast_boxes, rows, steps=0)
-                negative = np.flatnonzero(rows.value < 0)
-                proven = negative[certify(frame.exact, frame.exact_boxes, rows.take(negative))]
-                part.rule_out(board, proven)
-                if proofs is not None:
-                    proofs.add(squad, rows.take(proven), rows.side[proven])
-    board.prove_by_singles()
-
-
-def _attack_singles(board: Board) -> Array:
-    """Each network at its highest open level; every x* is tried on all networks at all levels.
-
-    Returns:
-        (M, P, n): for each network and point the x* of the label with the highest bound; the point itself
-        where nothing was tried.
+    Args:
+        board: changed in place.
+        limits: when to give up.
+        proofs: where to keep what is proven, if anywhere. Searches are slower then.
     """
-    origins = np.stack([ball.center for ball in board.balls[0]])
-    starts = np.repeat(origins[None], len(board.models), axis=0)
-    peak = np.full(starts.shape[:2], -np.inf)
-    needed = _needed(board, board.open())
-    highest = needed.shape[2] - 1 - needed[:, :, ::-1].argmax(axis=2)
-    needed &= np.arange(needed.shape[2]) == highest[:, :, None]
-    for squad in board.singles:
-        labels = _Labels.unsettled(board, squad, needed)
-        if not len(labels):
-            continue
-        boxes, steps = squad.frame.fast_boxes, _ATTACK_STEPS
-        for part in labels.slabs():
-            rows = part.rows(board, squad)
-            peaks = optimise(squad.frame.fast, boxes, rows, steps=steps, look=steps + 1, keep_last=True)
-            board.offer(part.point, peaks.last)
-            better = np.flatnonzero(rows.value > peak[part.network, part.point])
-            order = better[np.argsort(rows.value[better], kind="stable")]
-            place = part.network[order], part.point[order]
-            starts[place], peak[place] = peaks.last[order], rows.value[order]
-    return starts
+    starts = _Starts(board)
+    attacks = [_AttackSingles(board, squad, limits, proofs, starts) for squad in board.singles]
+    singles = [_SearchSingles(board, squad, limits, proofs) for squad in board.singles]
+    teams = [_AttackTeams(board, squad, limits, proofs, starts) for squad in board.squads]
+    joint = [_SearchTeams(board, squad, limits, proofs, singles) for squad in board.squads]
+    return [*attacks, *singles, *teams, *joint]
 
 
-def _attack_teams(board: Board, squad: Squad, starts: Array) -> None:
+class Stage(ABC):
+    """A part of the work on a board, as a task of the scheduler.
+
+    Attributes:
+        board: whose work it is.
+        name: of what the last step did, for answers.
+        doing: the same for those who wait.
+    """
+
+    def __init__(self, board: Board, squad: Squad, limits: Limits, proofs: Proofs | None) -> None:
+        self.board, self.squad = board, squad
+        self.name = ""
+        self._limits, self._proofs = limits, proofs
+        self._served = np.zeros(board.asked.shape)
+        self._turns: Mapping[Lane, float] = {}
+        self._version = -1
+
+    @property
+    def doing(self) -> str:
+        """What the last step did, for those who wait."""
+        names = [self.board.models[index].name for index in np.unique(self.squad.members)]
+        several = f"{len(names)} networks" if len(names) > 3 else ", ".join(names)
+        return f"{self.name} of {several}"
+
+    def turns(self) -> Mapping[Lane, float]:
+        """See `Task`."""
+        if self._version != self.board.version:
+            self._turns = self._find_turns()
+            self._version = self.board.version
+        return self._turns
+
+    def step(self, lane: Lane) -> int:
+        """See `Task`."""
+        self._served[:] = 0
+        before = int(self.board.open().sum())
+        self._version = -1
+        try:
+            with stopping(self._limits.stop):
+                self._step(lane)
+        except OutOfTime:
+            if self._limits.stop():
+                raise
+        return max(0, before - int(self.board.open().sum()))
+
+    def charge(self, seconds: float) -> None:
+        """See `Task`. Cells that have had their time are given up."""
+        total = self._served.sum()
+        board = self.board
+        if not total:
+            return
+        board.spent += seconds / total * self._served
+        if self._limits.timeout is not None:
+            board.give_up(board.open() & (board.spent >= self._limits.timeout), TIMEOUT)
+
+    def _serve(self, share: Array) -> AbstractContextManager[None]:
+        """Note for whom the step works, (C, E), and let it take no more than what they may still take."""
+        self._served += share
+        if self._limits.timeout is None:
+            return stopping(self._limits.stop)
+        left = np.maximum(self._limits.timeout - self.board.spent, 0)[share > 0].sum()
+        until = time.perf_counter() + left
+        return stopping(lambda: self._limits.stop() or time.perf_counter() > until)
+
+    def finish(self) -> None:  # noqa: B027
+        """Hand over proofs, at the end."""
+
+    @abstractmethod
+    def _find_turns(self) -> Mapping[Lane, float]: ...
+
+    @abstractmethod
+    def _step(self, lane: Lane) -> None: ...
+
+
+# --- attacks --------------------------------------------------------------------------------------
+
+
+class _Starts:
+    """(M, P, n): for each network and point the input at which it errs most, or almost."""
+
+    def __init__(self, board: Board) -> None:
+        self.x = np.repeat(board.origins[None], len(board.models), axis=0)
+
+
+class _AttackSingles(Stage):
+    """Each network of a squad alone, at the highest open level of each point."""
+
+    def __init__(
+        self, board: Board, squad: Squad, limits: Limits, proofs: Proofs | None, starts: _Starts
+    ) -> None:
+        super().__init__(board, squad, limits, proofs)
+        self.name = "attack"
+        self._starts = starts
+        self._left = np.ones((len(squad.members), len(board.labels)), np.bool_)
+        self._estimate = 2 * _FIRST * squad.cost / _SPEED
+
+    def _find_turns(self) -> Mapping[Lane, float]:
+        return {None: 0.0} if self._left.any() else {}
+
+    def _step(self, lane: Lane) -> None:
+        board, networks = self.board, self.squad.members[:, 0]
+        needed = board.needed()[networks]
+        self._left &= needed.any(axis=2)
+        team, point = (place[: max(8, int(_STEP / self._estimate))] for place in np.nonzero(self._left))
+        self._left[team, point] = False
+        share = np.zeros((len(board.models), *board.grid))
+        share[networks[team], point] = 1
+        with self._serve(board.spread(share)):
+            board.try_origins()
+            if not len(team):
+                return
+            level = needed.shape[2] - 1 - needed[team, point, ::-1].argmax(axis=1)
+            low, high = board.corners(board.box(point, level))
+            start = board.origins[point]
+            chains = self.squad.chains
+            x, _ = ascend(chains, team, start, low, high, board.labels[point], steps=_FIRST, reach=0.5)
+            self._starts.x[networks[team], point] = x
+            board.offer(point, x, networks[team])
+
+
+class _AttackTeams(Stage):
     """Joint ascents for every open cell, from where single members err most, down to ever smaller levels.
 
     Some cells at a time: what is found for them settles others.
     """
-    tried = np.full(len(board.team), len(board.levels))
-    frame = squad.frame
-    while True:
-        joint = _Joint.open(board, squad)
-        new = np.flatnonzero(joint.level < tried[joint.cells])
-        if not len(new):
-            return
-        new = new[:: max(1, min(2, len(new) // _ASCENDING))]
-        cells, team, level = joint.cells[new], joint.team[new], joint.level[new]
-        tried[cells] = level
-        for position in range(squad.members.shape[1]):
-            left = board.found[cells] > level
-            cells, team, level = cells[left], team[left], level[left]
-            point = board.point[cells]
-            box = board.box(point, level)
-            low, high = frame.fast_boxes.corners(box)
-            start = np.clip(starts[squad.members[team, position], point], low, high)
-            x, least = ascend(
-                frame.fast, team, start, low, high, board.labels[point], steps=_SHORT, reach=0.5
-            )
-            board.offer(point[least > 0], x[least > 0])
+
+    def __init__(
+        self, board: Board, squad: Squad, limits: Limits, proofs: Proofs | None, starts: _Starts
+    ) -> None:
+        super().__init__(board, squad, limits, proofs)
+        self.name = "attack"
+        self._starts = starts
+        self._tried = np.full(len(board.team), len(board.levels))
+        size = squad.members.shape[1]
+        self._estimate = 2 * size * _SHORT * squad.cost / _SPEED
+        if size == 1:  # that is what was done for the network alone
+            self._tried[:] = -1
+
+    def _open(self) -> tuple[Index, Index]:
+        top = self.board.top()
+        cells = self.squad.cells[(top >= 0)[self.squad.cells]]
+        return cells[top[cells] < self._tried[cells]], top
+
+    def _find_turns(self) -> Mapping[Lane, float]:
+        cells, _ = self._open()
+        return {None: self._estimate} if len(cells) else {}
+
+    def _step(self, lane: Lane) -> None:
+        board, squad = self.board, self.squad
+        cells, top = self._open()
+        most = int(min(_ASCENDING, max(8, _STEP / self._estimate)))
+        cells = cells[:: max(1, min(2, len(cells) // most))][:most]
+        level, team = top[cells], squad.place_of(board.team[cells])
+        share = np.zeros(board.asked.shape)
+        share[cells, level] = 1
+        with self._serve(share):
+            self._tried[cells] = level
+            for position in range(squad.members.shape[1]):
+                left = board.found[cells] > level
+                cells, team, level = cells[left], team[left], level[left]
+                point = board.point[cells]
+                low, high = board.corners(board.box(point, level))
+                start = np.clip(self._starts.x[squad.members[team, position], point], low, high)
+                x, least = ascend(
+                    squad.chains, team, start, low, high, board.labels[point], steps=_SHORT, reach=0.5
+                )
+                board.offer(point[least > 0], x[least > 0])
 
 
-def _search_singles(board: Board, squad: Squad, clock: Clock, proofs: Proofs | None) -> Iterator[str]:
-    """Exactly which labels each network can be brought to, at the level that its cells ask next."""
-    labels = _Labels.unsettled(board, squad, _needed(board, _at(board, board.top())))
-    if not len(labels):
-        return
-    record = proofs is not None
-    search = BranchAndBound(
-        squad.frame, len(labels), partial(labels.offer, board), any_label=False, record=record
-    )
-    search.start(labels.rows(board, squad, refine=not record), np.arange(len(labels)))
-    labels.rule_out(board, search.unsat)
-    board.prove_by_singles()
-    yield "single bounds"
-    try:
-        for _ in search.branch(limit=_SINGLE_NODES, stop=clock.spent):
-            labels.rule_out(board, search.unsat)
-            board.prove_by_singles()
-            yield "single branching"
-    finally:
-        _keep(proofs, squad, search)
+# --- searches -------------------------------------------------------------------------------------
 
 
-def _keep(proofs: Proofs | None, squad: Squad, search: BranchAndBound) -> None:
-    proof = search.proof()
-    if proofs is not None and proof is not None:
-        proofs.add(squad, *proof)
+class _Search(Stage):
+    """Bounds, then branch and bound, of questions that take turns.
 
-
-# --- teams ----------------------------------------------------------------------------------------
-
-
-def _search_teams(board: Board, squad: Squad, clock: Clock, proofs: Proofs | None) -> Iterator[str]:
-    """The joint question for every open cell of a squad, at its highest open level."""
-    joint = _Joint.open(board, squad).feasible()
-    if not len(joint.cells):
-        return
-    record = proofs is not None
-    rows, owner = joint.rows(refine=not record)
-    search = BranchAndBound(squad.frame, len(joint.cells), joint.offer, insist=joint.insist, record=record)
-    search.start(rows, owner, joint.attack)
-    joint.prove(search.unsat)
-    yield "joint bounds"
-    try:
-        for _ in search.branch(limit=clock.nodes, timeout=clock.budget.timeout, stop=clock.spent):
-            joint.prove(search.unsat)
-            yield "joint branching"
-    finally:
-        _keep(proofs, squad, search)
-    for reason, left in ((TIMEOUT, search.cut), (BOUNDARY, search.boundary & ~search.cut)):
-        board.given_up[joint.cells[left], joint.level[left]] = reason
-    yield "joint branching"
-
-
-@dataclass
-class _Joint:
-    """The open cells of a squad, at their highest open levels: all (O,), sorted by team.
-
-    Attributes:
-        cells, level: places in the board.
-        team: place in the squad.
+    Questions are numbered (..., E), levels last. Each is in one of the phases of the class, in which all that
+    are served together are.
     """
 
-    board: Board
-    squad: Squad
-    cells: Index
-    level: Index
-    team: Index
+    phases: ClassVar[tuple[str, ...]]
+    _searching: ClassVar[int]  # the phase in which roots are bounded
 
-    @staticmethod
-    def open(board: Board, squad: Squad) -> _Joint:
-        place = np.full(len(board.teams), -1)
-        place[squad.numbers] = np.arange(len(squad.numbers))
-        top = board.top()
-        cells = np.flatnonzero((place[board.team] >= 0) & (top >= 0))
-        cells = cells[np.argsort(place[board.team[cells]], kind="stable")]
-        return _Joint(board, squad, cells, top[cells], place[board.team[cells]])
+    def __init__(
+        self, board: Board, squad: Squad, limits: Limits, proofs: Proofs | None, shape: tuple[int, ...]
+    ) -> None:
+        super().__init__(board, squad, limits, proofs)
+        self._phase = np.zeros(shape, np.int8)
+        self._had = np.zeros(shape)  # seconds of work on each question
+        self._turn = np.zeros(shape)  # seconds after which its turn ends
+        self._took = np.zeros(len(self.phases))  # seconds that a question takes in each phase, as measured
+        self._past = np.zeros(shape, np.bool_)  # who has had a turn of searching
+        self._turn[:] = self._guess(0)
+        self._working: tuple[int, Index, Array] | None = None  # phase, questions, shares
 
-    def feasible(self) -> _Joint:
-        """Without the cells that have too many choices of labels, which are given up."""
-        point, level = self.board.point[self.cells], self.level[:, None]
-        choices = np.ones(len(self.cells))
-        for member in self.squad.members[self.team].T:
-            choices *= (self.board.unreachable[member, point] < level).sum(axis=1)
-        few = choices <= _CHOICES
-        self.board.given_up[self.cells[~few], self.level[~few]] = TIMEOUT
-        return replace(self, cells=self.cells[few], level=self.level[few], team=self.team[few])
+    @abstractmethod
+    def _open(self) -> NDArray[np.bool_]:
+        """Questions that are to be worked on."""
 
-    def rows(self, *, refine: bool) -> tuple[Rows, Index]:
-        """A row for every choice of labels that the members can each be brought to, and its owner."""
+    @abstractmethod
+    def _cost(self, phase: int) -> float:
+        """Multiplications of a question in a phase."""
+
+    @abstractmethod
+    def _cells_of(self, share: Array) -> Array:
+        """Shares of questions as shares of the board's cells, (C, E)."""
+
+    @abstractmethod
+    def _work(self, phase: int, order: Index) -> None:
+        """Work on some of these questions, flat numbers, which are in that phase; the first ones first."""
+
+    def _guess(self, phase: int) -> float:
+        """Seconds that a question takes in a phase."""
+        return float(self._took[phase] or self._cost(phase) / _SPEED)
+
+    def _find_turns(self) -> Mapping[Lane, float]:
+        turn = np.where(self._open(), self._turn, np.inf)
+        least = turn.reshape(-1, turn.shape[-1]).min(axis=0, initial=np.inf)
+        levels = self.board.levels
+        return {float(levels[e]): float(least[e]) for e in np.flatnonzero(np.isfinite(least))}
+
+    def _step(self, lane: Lane) -> None:
+        open_ = self._open()
+        level = int(np.searchsorted(self.board.levels, lane or 0.0))
+        numbers = np.flatnonzero(open_)
+        elsewhere = numbers % open_.shape[-1] != level
+        # of those whose turns end first, who has begun goes on
+        order = np.lexsort((-self._had.flat[numbers], self._turn.flat[numbers], elsewhere))
+        numbers = numbers[order]
+        phase = int(self._phase.flat[numbers[0]])
+        self.name = self.phases[phase]
+        self._working = None
+        self._work(phase, numbers[self._phase.flat[numbers] == phase])
+
+    def _serve_questions(self, numbers: Index, weight: Array) -> AbstractContextManager[None]:
+        """Note on which questions, flat numbers, a step works, and how much."""
+        self._working = int(self._phase.flat[numbers[0]]), numbers, weight / weight.sum()
+        share = np.zeros(self._had.shape)
+        share.flat[numbers] = weight
+        return self._serve(self._cells_of(share))
+
+    def charge(self, seconds: float) -> None:
+        """See `Task`."""
+        super().charge(seconds)
+        if self._working is None:
+            return
+        phase, numbers, weight = self._working
+        self._working = None
+        each = seconds / len(numbers)
+        self._took[phase] = 0.7 * self._took[phase] + 0.3 * each if self._took[phase] else each
+        self._had.flat[numbers] += seconds * weight
+        had, turn = self._had.flat[numbers], self._turn.flat[numbers]
+        over = had >= turn
+        self._past.flat[numbers] |= over & (self._phase.flat[numbers] == len(self.phases) - 1)
+        turn[over] = 2 * had[over]
+        if phase < self._searching <= int(self._phase.flat[numbers[0]]):
+            turn = had + self._first_turn
+        self._turn.flat[numbers] = turn
+
+    @property
+    def _first_turn(self) -> float:
+        """Seconds of a first turn of searching: there must be some left after the roots."""
+        return max(FIRST_TURN, 2 * self._guess(self._searching))
+
+
+class _SearchSingles(_Search):
+    """Which labels each network of a squad can be brought to: questions (T, P, E), and their labels (.., L).
+
+    As far as that is cheap where the network errs; otherwise until it is proven robust.
+    """
+
+    phases = ("bounds", "single bounds", "single branching")
+    _searching = 1
+
+    def __init__(self, board: Board, squad: Squad, limits: Limits, proofs: Proofs | None) -> None:
+        self.networks = squad.members[:, 0]
+        super().__init__(board, squad, limits, proofs, (len(squad.members), *board.grid))
+
+    @cached_property
+    def _search(self) -> BranchAndBound:
+        count = self._had.size * self.board.models[0].classes
+        record = self._proofs is not None
+        return BranchAndBound(self.squad.frame, count, self._offer, any_label=False, record=record)
+
+    def ready(self) -> NDArray[np.bool_]:
+        """(T, P, E): where nothing is to be done, or a first turn of searching was had."""
+        return self._past | ~self._open()
+
+    def _cost(self, phase: int) -> float:
+        network = self.board.models[self.networks[0]].network
+        labels = float(network.output_size * self.squad.cost)
+        return bounding_cost(network) + labels if phase == 0 else 2 * _ROOT_PASSES * labels
+
+    def _left(self) -> NDArray[np.bool_]:
+        """(T, P, E, L): labels that are not settled, and worth a search."""
+        board, networks = self.board, self.networks
+        level = np.arange(len(board.levels))[:, None]
+        unreachable = board.unreachable[networks][:, :, None] >= level
+        reachable = board.reachable[networks][:, :, None] <= level
+        left = ~(unreachable | reachable)
+        if "_search" in self.__dict__:
+            search = self._search
+            left &= ~search.undecidable.reshape(left.shape)
+            # nothing can make it robust any more
+            errs = (reachable | search.boundary.reshape(left.shape)).any(axis=3, keepdims=True)
+            left &= ~(errs & (search.nodes.reshape(left.shape) > _SINGLE_NODES))
+        return left
+
+    def _open(self) -> NDArray[np.bool_]:
+        return self.board.needed(pairs=True)[self.networks] & self._left().any(axis=3)
+
+    def _cells_of(self, share: Array) -> Array:
+        whole = np.zeros((len(self.board.models), *self.board.grid))
+        whole[self.networks] = share
+        return self.board.spread(whole)
+
+    def _offer(self, owner: Index, x: Array) -> NDArray[np.bool_]:
+        """Try inputs on all networks; which owners, labels of questions, are reached."""
         board = self.board
+        team, point, _, _ = np.unravel_index(owner, self._left_shape)
+        board.offer(point, x, self.networks[team])
+        level = np.arange(len(board.levels))[:, None]
+        return np.asarray((board.reachable[self.networks][:, :, None] <= level).ravel())
+
+    @property
+    def _left_shape(self) -> tuple[int, ...]:
+        return (*self._had.shape, self.board.models[0].classes)
+
+    def _labels(self, numbers: Index, left: NDArray[np.bool_]) -> tuple[Index, ...]:
+        """The labels left of some questions: owner, team, point, level and label, sorted by team."""
+        chosen = np.zeros(self._had.shape, np.bool_)
+        chosen.flat[numbers] = True
+        places = np.nonzero(left & chosen[..., None])
+        return np.ravel_multi_index(places, left.shape), *places
+
+    def _rows(self, labels: tuple[Index, ...], *, refine: bool = False) -> Rows:
+        _, team, point, level, target = labels
+        box = self.board.box(point, level)
+        lower, upper = self.board.bounds(self.squad, team, box, refine=refine)
+        return root_rows(team, box, self.board.labels[point], target[:, None], lower, upper)
+
+    def _work(self, phase: int, order: Index) -> None:
+        left = self._left()
+        if phase == 2:
+            self._branch(order, left)
+        else:
+            rows = left.reshape(-1, left.shape[3])[order].sum(axis=1)
+            most = _SLAB if phase == 0 else _roots_at_once(self.squad)
+            count = max(1, int(np.searchsorted(np.cumsum(rows), most, side="right")))
+            count = min(count, max(1, int(_STEP / self._guess(phase))))
+            order = order[:count]
+            with self._serve_questions(order, np.ones(len(order))):
+                self._bound(order, left) if phase == 0 else self._start(order, left)
+            self._phase.flat[order] = phase + 1
+        self.board.prove_by_singles()
+
+    def _bound(self, numbers: Index, left: NDArray[np.bool_]) -> None:
+        """CROWN's bounds of all labels."""
+        labels, frame = self._labels(numbers, left), self.squad.frame
+        rows = self._rows(labels)
+        optimise(frame.fast, frame.fast_boxes, rows, steps=0)
+        negative = np.flatnonzero(rows.value < 0)
+        proven = negative[certify(frame.exact, frame.exact_boxes, rows.take(negative))]
+        self._rule_out(labels[0][proven])
+        if self._proofs is not None:
+            self._proofs.add(self.squad, rows.take(proven), rows.side[proven])
+        self._note_tried(numbers)
+
+    def _start(self, numbers: Index, left: NDArray[np.bool_]) -> None:
+        search = self._search
+        left = left & ~search.started.reshape(left.shape)
+        labels = self._labels(numbers, left)
+        if len(labels[0]):
+            search.start(self._rows(labels, refine=self._proofs is None), labels[0])
+            self._rule_out(np.flatnonzero(search.unsat))
+
+    def _branch(self, order: Index, left: NDArray[np.bool_]) -> None:
+        search = self._search
+        search.forget(search.waiting & ~left.ravel())
+        order = order[: search.batch]
+        place = np.full((self._had.size, 1), -1)
+        place[order, 0] = np.arange(len(order))
+        rank = np.where(left.reshape(len(place), -1), place, -1).ravel()
+        places, owner = search.choose(rank)
+        numbers, weight = np.unique(owner // left.shape[3], return_counts=True)
+        with self._serve_questions(numbers, weight.astype(float)):
+            search.branch(places, rank)
+        self._rule_out(np.flatnonzero(search.unsat))
+        lost = (self._left() & ~search.started.reshape(left.shape)).any(axis=3)
+        self._phase[lost & (self._phase == 2)] = 1
+
+    def _rule_out(self, owner: Index) -> None:
+        """Some labels can't be reached; nor can they at smaller levels."""
+        team, point, level, target = np.unravel_index(owner, self._left_shape)
+        self.board.rule_out(self.networks[team], point, level, target)
+
+    def _note_tried(self, numbers: Index) -> None:
+        share = np.zeros(self._had.shape)
+        share.flat[numbers] = 1
+        self.board.tried |= self._cells_of(share) > 0
+
+    def finish(self) -> None:
+        """See `Stage`."""
+        if "_search" in self.__dict__:
+            _keep(self._proofs, self.squad, self._search)
+
+
+class _SearchTeams(_Search):
+    """The joint question of every open cell of a squad: questions (cells, E)."""
+
+    phases = ("joint bounds", "joint branching")
+    _searching = 0
+
+    def __init__(
+        self,
+        board: Board,
+        squad: Squad,
+        limits: Limits,
+        proofs: Proofs | None,
+        singles: Sequence[_SearchSingles],
+    ) -> None:
+        self._singles = singles
+        super().__init__(board, squad, limits, proofs, (len(squad.cells), len(board.levels)))
+        self._turn[:] = self._first_turn
+
+    @cached_property
+    def _search(self) -> BranchAndBound:
+        return BranchAndBound(
+            self.squad.frame,
+            self._had.size,
+            self._offer,
+            insist=self._insist,
+            record=self._proofs is not None,
+            refuted=self._refuted,
+        )
+
+    def _cost(self, phase: int) -> float:
+        choices = min(10, self.board.models[0].classes)  # that singles leave
+        return 2 * _ROOT_PASSES * choices * self.squad.cost
+
+    def _open(self) -> NDArray[np.bool_]:
+        board, cells = self.board, self.squad.cells
+        open_ = board.open()[cells]
+        members = self.squad.members
+        if open_.any() and members.shape[1] > 1:
+            ready = np.ones((len(board.models), *board.grid), np.bool_)
+            for stage in self._singles:
+                if np.isin(stage.networks, members).any():
+                    ready[stage.networks] = stage.ready()
+            open_ &= ready[board.members[cells], board.point[cells][:, None]].all(axis=1)
+        return open_
+
+    def _cells_of(self, share: Array) -> Array:
+        whole = np.zeros(self.board.asked.shape)
+        whole[self.squad.cells] = share
+        return whole
+
+    def _work(self, phase: int, order: Index) -> None:
+        board, search, cells = self.board, self._search, self.squad.cells
+        if phase == 0:
+            count = max(1, int(_STEP / self._guess(0)))
+            rows, owner = self._roots(order[:count])
+            if not len(rows):
+                return
+            numbers, weight = np.unique(owner, return_counts=True)
+            with self._serve_questions(numbers, weight.astype(float)):
+                search.start(rows, owner, self._attack)
+            self._phase.flat[numbers] = 1
+        else:
+            open_ = board.open()[cells].ravel()
+            search.forget(search.waiting & ~open_)
+            order = order[: search.batch]
+            rank = np.full(self._had.size, -1)
+            rank[order] = np.arange(len(order))
+            places, owner = search.choose(rank)
+            numbers, weight = np.unique(owner, return_counts=True)
+            if len(numbers):
+                with self._serve_questions(numbers, weight.astype(float)):
+                    search.branch(places, rank)
+        self._read(search)
+
+    def _read(self, search: BranchAndBound) -> None:
+        """Tell the board what the search has found."""
+        board, cells, shape = self.board, self.squad.cells, self._had.shape
+        place, level = np.unravel_index(np.flatnonzero(search.unsat), shape)
+        board.prove(cells[place], level)
+        boundary = np.zeros(board.asked.shape, np.bool_)
+        boundary[cells] = search.undecidable.reshape(shape)
+        board.give_up(boundary & board.open(), BOUNDARY)
+        if self._limits.nodes is not None:
+            many = np.zeros(board.asked.shape, np.bool_)
+            many[cells] = (search.nodes > self._limits.nodes).reshape(shape)
+            board.give_up(many & board.open(), TIMEOUT)
+        lost = ~search.started.reshape(shape) & board.open()[cells]
+        self._phase[lost] = 0
+
+    def _roots(self, numbers: Index) -> tuple[Rows, Index]:
+        """A row for every choice of labels that the members can each be brought to, and its owner.
+
+        Of as many of the questions as fit into a batch; those with too many choices are given up.
+        """
+        board, squad, shape = self.board, self.squad, self._had.shape
+        cell = squad.cells[numbers // shape[1]]
+        level, point = numbers % shape[1], board.point[cell]
+        team = squad.place_of(board.team[cell])
+        possible = [
+            board.unreachable[members, at] < e
+            for members, at, e in zip(squad.members[team], point, level, strict=True)
+        ]
+        choices = np.array([np.prod(options.sum(axis=1), dtype=float) for options in possible])
+        many = np.zeros(board.asked.shape, np.bool_)
+        many[cell[choices > _CHOICES], level[choices > _CHOICES]] = True
+        board.give_up(many, TIMEOUT)
+        fits = choices <= _CHOICES
+        fits[fits] &= np.cumsum(choices[fits]) - choices[fits][:1] <= _roots_at_once(squad)
         owner: list[int] = []
         targets: list[tuple[int, ...]] = []
-        for position, (cell, level, team) in enumerate(zip(self.cells, self.level, self.team, strict=True)):
-            classes = board.unreachable[self.squad.members[team], board.point[cell]] < level
-            choices = list(product(*(np.flatnonzero(options).tolist() for options in classes)))
-            targets += choices
-            owner += [position] * len(choices)
-        owners = np.array(owner, np.intp)
-        point, team = board.point[self.cells[owners]], self.team[owners]
-        box = board.box(point, self.level[owners])
-        lower, upper = board.bounds(self.squad, team, box, refine=refine)
-        target = np.array(targets, np.intp).reshape(-1, self.squad.members.shape[1])
-        return root_rows(team, box, board.labels[point], target, lower, upper), owners
+        for place in sorted(np.flatnonzero(fits), key=lambda place: numbers[place]):
+            combined = list(product(*(np.flatnonzero(options).tolist() for options in possible[place])))
+            targets += combined
+            owner += [int(place)] * len(combined)
+        own = np.array(owner, np.intp)
+        tried = np.zeros(board.asked.shape, np.bool_)
+        tried[cell[own], level[own]] = True
+        board.tried |= tried
+        box = board.box(point[own], level[own])
+        target = np.array(targets, np.intp).reshape(-1, squad.members.shape[1])
+        lower, upper = board.bounds(squad, team[own], box, refine=self._proofs is None)
+        return root_rows(team[own], box, board.labels[point[own]], target, lower, upper), numbers[own]
 
-    def prove(self, which: NDArray[np.bool_]) -> None:
-        cells = self.cells[which]
-        self.board.proven[cells] = np.maximum(self.board.proven[cells], self.level[which])
+    def _refuted(self, rows: Rows) -> NDArray[np.bool_]:
+        """Rows with a label that their network can't be brought to, as was found on it alone."""
+        level, point = np.divmod(rows.box, len(self.board.labels))
+        members = self.squad.members[rows.team]
+        return np.asarray(
+            (self.board.unreachable[members, point[:, None], rows.target] >= level[:, None]).any(axis=1)
+        )
 
-    def offer(self, owner: Index, x: Array) -> NDArray[np.bool_]:
-        """Try inputs on everyone; which cells, shape (O,), have a witness now."""
-        self.board.offer(self.board.point[self.cells[owner]], x)
-        return np.asarray(self.board.found[self.cells] <= self.level)
+    def _sat(self) -> NDArray[np.bool_]:
+        found = self.board.found[self.squad.cells][:, None] <= np.arange(self._had.shape[1])
+        return np.asarray(found.ravel())
 
-    def insist(self, owner: int, x: Array) -> NDArray[np.bool_]:
-        """Search around an input for a witness as executed; which cells, (O,), have one now."""
-        self.board.insist(int(self.cells[owner]), int(self.level[owner]), x)
-        return np.asarray(self.board.found[self.cells] <= self.level)
+    def _offer(self, owner: Index, x: Array) -> NDArray[np.bool_]:
+        """Try inputs on all networks; which questions have a witness now."""
+        self.board.offer(self.board.point[self.squad.cells[owner // self._had.shape[1]]], x)
+        return self._sat()
 
-    def attack(self, rows: Rows, owner: Index, start: Array) -> NDArray[np.bool_]:
-        """Ascents from the x* of the best rows of every cell; which cells, (O,), have a witness now."""
+    def _insist(self, owner: int, x: Array) -> NDArray[np.bool_]:
+        """Search around an input for a witness as executed; which questions have one now."""
+        place, level = divmod(owner, self._had.shape[1])
+        self.board.insist(int(self.squad.cells[place]), level, x)
+        return self._sat()
+
+    def _attack(self, rows: Rows, owner: Index, start: Array) -> NDArray[np.bool_]:
+        """Ascents from the x* of the best rows of every question; which have a witness now."""
         frame = self.squad.frame
         order = np.lexsort((-rows.value, owner))
         rank = np.arange(len(order)) - np.searchsorted(owner[order], owner[order])
@@ -380,4 +642,19 @@ class _Joint:
         team, label = rows.team[chosen], rows.label[chosen]
         x, least = ascend(frame.fast, team, start[chosen], low, high, label, steps=_LONG, reach=0.5)
         good = least > 0
-        return self.offer(owner[chosen[good]], x[good])
+        return self._offer(owner[chosen[good]], x[good])
+
+    def finish(self) -> None:
+        """See `Stage`."""
+        if "_search" in self.__dict__:
+            _keep(self._proofs, self.squad, self._search)
+
+
+def _keep(proofs: Proofs | None, squad: Squad, search: BranchAndBound) -> None:
+    proof = search.proof()
+    if proofs is not None and proof is not None:
+        proofs.add(squad, *proof)
+
+
+def _roots_at_once(squad: Squad) -> int:
+    return min(_ROOTS, max(1, _NUMBERS // squad.chains.neurons))

@@ -101,21 +101,24 @@ class Workers:
         self._finalizer()
 
     def solve(
-        self, batches: list[list[Query]], budget: Budget, local: Callable[[list[Query]], Iterator[Solved]]
+        self,
+        batches: list[list[Query]],
+        budget: Budget,
+        local: Callable[[list[Query]], Iterator[list[Solved]]],
     ) -> Iterator[Solved]:
-        """Answers to all queries of the batches; `local` answers the share of this process.
+        """Answers to all queries of the batches; `local` answers the share of this process, step by step.
 
         What a process that dies has not answered is tried again by others, in halves, but not here; what
         costs several processes is unknown, with the reason of their death.
         """
         todo = deque(_Batch(batch) for batch in batches)
-        here: Iterator[Solved] | None = None
+        here: Iterator[list[Solved]] | None = None
         finished = False
         try:
             while True:
                 if budget.spent():
                     while todo:
-                        yield from _unknown(todo.popleft().queries, "timeout")
+                        yield from _unknown(todo.popleft().queries, "budget")
                 self._hand_out(todo, budget)
                 if here is None and self._local and (own := _undeadly(todo)) is not None:
                     here = local(own.queries)
@@ -124,7 +127,7 @@ class Workers:
                     if solved is None:
                         here = None
                     else:
-                        yield solved
+                        yield from solved
                 elif not todo and not any(worker.batch for worker in self._workers):
                     break
                 yield from self._collect(todo, wait=here is None)

@@ -19,7 +19,19 @@ from numpy.typing import NDArray
 Float = NDArray[np.float64]
 Weight = Any  # Float of shape (out, in), or a csr_array of that shape: scipy's types differ by version
 
-__all__ = ["Float", "Layer", "Network", "Sums", "Weight", "compact", "dense", "side_by_side"]
+__all__ = [
+    "Float",
+    "Layer",
+    "Network",
+    "Sums",
+    "Weight",
+    "compact",
+    "dense",
+    "is_dense",
+    "multiplications",
+    "side_by_side",
+    "stored",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +141,21 @@ def dense(weight: Any) -> Float:
     """A weight as a dense array of shape (out, in)."""
     sparse = bool(sp.issparse(weight))
     return np.asarray(weight.toarray() if sparse else weight, dtype=np.float64)
+
+
+def stored(weight: Any) -> int:
+    """How many numbers a weight keeps: all, or those of a csr_array that are not zero."""
+    return int(weight.size if isinstance(weight, np.ndarray) else weight.nnz)
+
+
+def multiplications(network: Network) -> int:
+    """How many multiplications evaluate a network on one input."""
+    return sum(stored(layer.weight) for layer in network.layers)
+
+
+def is_dense(network: Network) -> bool:
+    """Whether all weights are dense arrays."""
+    return not any(sp.issparse(layer.weight) for layer in network.layers)
 
 
 def compact(weight: Any) -> Weight:

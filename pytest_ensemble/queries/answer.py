@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 __all__ = ["Answer", "Bracket", "Outcome", "Reason"]
 
-Reason = Literal["", "timeout", "boundary", "unsupported", "crashed", "memory", "disagreement"]
+Reason = Literal["", "timeout", "budget", "boundary", "unsupported", "crashed", "memory", "disagreement"]
 
 
 class Outcome(enum.StrEnum):
@@ -35,11 +35,12 @@ class Answer:
     Attributes:
         outcome: sat, unsat or unknown.
         witness: float32, shape of the point, for sat; else None.
-        reason: for unknown: timeout, boundary (between the proof's margin and a witness that replays),
-            unsupported, crashed, memory, or disagreement (two engines contradict each other).
+        reason: for unknown: timeout, budget (it ended before this query's turn), boundary (between the proof's
+            margin and a witness that replays), unsupported, crashed, memory, or disagreement (two engines
+            contradict each other).
         engine: who answered.
-        stage: which part of that engine.
-        seconds: wall time spent on this query; shares of a batch where it was solved in one.
+        stage: which part of that engine gave the answer; "" if none did.
+        seconds: of work on this query, whatever came of it, and its share of work for several.
     """
 
     outcome: Outcome

@@ -1,0 +1,136 @@
+"""`Scheduler`: what is worked on next, when cheap and hopeless questions wait side by side.
+
+A *task* is work on many questions of one kind (a network alone around a point, a pair around a point). It is
+done in *steps* of a fraction of a second, each for as many questions as fit into a batch. A question has
+*turns*; a turn ends when the question has been worked on for as long as the turn allows, and the next one
+allows twice as much. The question whose turn ends first, in seconds, is served next: a multilevel feedback
+queue (Corbato et al. 1962). So what takes a millisecond never waits for what takes a minute, nothing waits
+for ever, and what a question needs is known before it is given more.
+
+Questions stand in *lanes*, one for each epsilon. Since an epsilon at which nothing can be decided may have
+any number of questions, time is shared between lanes first: two thirds go to the lane in which answers came
+fastest lately, one third to the others in equal shares.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+__all__ = ["Scheduler", "Task"]
+
+FAVOURED = 2 / 3  # of the time is for the lane where answers come fastest
+MEMORY = 4.0  # seconds of a lane's time after which what came in them counts half
+
+Lane = float | None  # None: of what is done whichever lane has its time
+
+
+class Task(Protocol):
+    """Work that is done in steps."""
+
+    def turns(self) -> Mapping[Lane, float]:
+        """Of each lane with an open question: after how many seconds the turn ends that ends first."""
+        ...
+
+    def step(self, lane: Lane) -> int:
+        """Work for a moment on the questions of a lane whose turns end first; how many answers it gave.
+
+        Other lanes' questions may fill up its batch.
+        """
+        ...
+
+    def charge(self, seconds: float) -> None:
+        """Put down what the last step took, to the questions that it served."""
+        ...
+
+
+Work = TypeVar("Work", bound=Task)
+
+
+@dataclass
+class _Share:
+    """What a lane has had.
+
+    Attributes:
+        time: seconds, divided by the share that it was entitled to: the lane with the least is next.
+        recent, answers: seconds and answers, of which the older count less.
+    """
+
+    time: float
+    recent: float = 0.0
+    answers: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Answers a second, lately; of a lane that nothing is known of, a good guess."""
+        return (self.answers + 1) / (self.recent + 0.1)
+
+    def add(self, seconds: float, answers: int, share: float) -> None:
+        self.time += seconds / share
+        fade = 0.5 ** (seconds / MEMORY)
+        self.recent = self.recent * fade + seconds
+        self.answers = self.answers * fade + answers
+
+
+class Scheduler(Generic[Work]):
+    """Runs tasks until none has an open question.
+
+    Attributes:
+        tasks: may be changed by steps and between them.
+        current: whose step was the last.
+    """
+
+    def __init__(self, tasks: Sequence[Work], clock: Callable[[], float] = time.perf_counter) -> None:
+        """Tasks earlier in the list go first where turns end at the same time."""
+        self.tasks = list(tasks)
+        self.current: Work | None = None
+        self._clock = clock
+        self._shares: dict[float, _Share] = {}
+        self._waiting: set[float] = set()  # lanes that had open questions at the last step
+
+    def run(self) -> Iterator[Work]:
+        """Do one step after the other; yields the task after each of its steps."""
+        begin = self._clock()
+        while True:
+            turns = [(task, task.turns()) for task in self.tasks]
+            lanes = sorted({lane for _, own in turns for lane in own if lane is not None}, reverse=True)
+            chosen = self._next(lanes)
+            ready = [
+                (seconds, place, task, lane)
+                for place, (task, own) in enumerate(turns)
+                for lane, seconds in own.items()
+                if lane is None or lane == chosen
+            ]
+            if not ready:
+                return
+            _, _, task, lane = min(ready, key=lambda entry: entry[:2])
+            self.current = task
+            answers = 0
+            try:
+                answers = task.step(lane)
+            finally:
+                seconds = self._clock() - begin
+                task.charge(seconds)
+                if lane is not None:
+                    self._shares[lane].add(seconds, answers, self._entitled(lane, lanes))
+            yield task
+            begin = self._clock()
+
+    def _next(self, lanes: Sequence[float]) -> float | None:
+        """The lane that has had least of what it is entitled to; one that comes (back) has missed nothing."""
+        least = min((self._shares[lane].time for lane in lanes if lane in self._waiting), default=0.0)
+        for lane in lanes:
+            share = self._shares.setdefault(lane, _Share(least))
+            if lane not in self._waiting:
+                share.time = max(share.time, least)
+        self._waiting = set(lanes)
+        return min(lanes, key=lambda lane: self._shares[lane].time, default=None)
+
+    def _entitled(self, lane: float, lanes: Sequence[float]) -> float:
+        """The share of the time that is for a lane."""
+        if len(lanes) < 2:
+            return 1.0
+        fastest = max(lanes, key=lambda other: self._shares[other].rate)
+        return FAVOURED if lane == fastest else (1 - FAVOURED) / (len(lanes) - 1)
