@@ -16,7 +16,7 @@ from pytest_ensemble.engines.base import Budget, Engine
 from pytest_ensemble.engines.board import BOUNDARY, Board
 from pytest_ensemble.engines.checkpoint import OutOfTime
 from pytest_ensemble.engines.proofs import Proofs
-from pytest_ensemble.engines.scheduler import Lane, Scheduler
+from pytest_ensemble.engines.scheduler import Lane, Scheduler, Turns
 from pytest_ensemble.engines.stages import FIRST_TURN, Limits, Stage, stages_of
 from pytest_ensemble.engines.workers import Workers
 from pytest_ensemble.queries.answer import Answer, Outcome, Reason
@@ -188,11 +188,11 @@ class _Works:
         self._open: list[_Work] = []
         self._limits, self._certificates = limits, certificates
 
-    def turns(self) -> Mapping[Lane, float]:
+    def turns(self) -> Mapping[Lane, Turns]:
         """See `Task`."""
         numbers = sum(work.board.numbers for work in self._open)
         room = not self._open or numbers < _OPEN_NUMBERS
-        return {None: FIRST_TURN} if self._waiting and room else {}
+        return {None: Turns(FIRST_TURN)} if self._waiting and room else {}
 
     def step(self, lane: Lane) -> int:
         """See `Task`."""

@@ -9,17 +9,18 @@ for ever, and what a question needs is known before it is given more.
 
 Questions stand in *lanes*, one for each epsilon. Since an epsilon at which nothing can be decided may have
 any number of questions, time is shared between lanes first: two thirds go to the lane in which answers came
-fastest lately, one third to the others in equal shares.
+fastest lately, one third to the others, by how many open questions they have.
 """
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
-__all__ = ["Scheduler", "Task"]
+__all__ = ["Lane", "Scheduler", "Task", "Turns"]
 
 FAVOURED = 2 / 3  # of the time is for the lane where answers come fastest
 MEMORY = 4.0  # seconds of a lane's time after which what came in them counts half
@@ -27,11 +28,23 @@ MEMORY = 4.0  # seconds of a lane's time after which what came in them counts ha
 Lane = float | None  # None: of what is done whichever lane has its time
 
 
+class Turns(NamedTuple):
+    """The open questions of a task in a lane.
+
+    Attributes:
+        end: after how many seconds of work on its question the turn ends that ends first.
+        questions: how many there are.
+    """
+
+    end: float
+    questions: int = 1
+
+
 class Task(Protocol):
     """Work that is done in steps."""
 
-    def turns(self) -> Mapping[Lane, float]:
-        """Of each lane with an open question: after how many seconds the turn ends that ends first."""
+    def turns(self) -> Mapping[Lane, Turns]:
+        """Of each lane with an open question: how many there are, and when the first of their turns ends."""
         ...
 
     def step(self, lane: Lane) -> int:
@@ -95,12 +108,14 @@ class Scheduler(Generic[Work]):
         begin = self._clock()
         while True:
             turns = [(task, task.turns()) for task in self.tasks]
-            lanes = sorted({lane for _, own in turns for lane in own if lane is not None}, reverse=True)
-            chosen = self._next(lanes)
+            counts: Counter[float] = Counter()
+            for _, own in turns:
+                counts.update({lane: part.questions for lane, part in own.items() if lane is not None})
+            chosen = self._next(counts)
             ready = [
-                (seconds, place, task, lane)
+                (part.end, place, task, lane)
                 for place, (task, own) in enumerate(turns)
-                for lane, seconds in own.items()
+                for lane, part in own.items()
                 if lane is None or lane == chosen
             ]
             if not ready:
@@ -114,23 +129,26 @@ class Scheduler(Generic[Work]):
                 seconds = self._clock() - begin
                 task.charge(seconds)
                 if lane is not None:
-                    self._shares[lane].add(seconds, answers, self._entitled(lane, lanes))
+                    self._shares[lane].add(seconds, answers, self._entitled(lane, counts))
             yield task
             begin = self._clock()
 
-    def _next(self, lanes: Sequence[float]) -> float | None:
+    def _next(self, counts: Counter[float]) -> float | None:
         """The lane that has had least of what it is entitled to; one that comes (back) has missed nothing."""
-        least = min((self._shares[lane].time for lane in lanes if lane in self._waiting), default=0.0)
-        for lane in lanes:
+        least = min((self._shares[lane].time for lane in counts if lane in self._waiting), default=0.0)
+        for lane in counts:
             share = self._shares.setdefault(lane, _Share(least))
             if lane not in self._waiting:
                 share.time = max(share.time, least)
-        self._waiting = set(lanes)
-        return min(lanes, key=lambda lane: self._shares[lane].time, default=None)
+        self._waiting = set(counts)
+        # where several have had as little, the largest epsilon: what is proven there holds below
+        return min(counts, key=lambda lane: (self._shares[lane].time, -lane), default=None)
 
-    def _entitled(self, lane: float, lanes: Sequence[float]) -> float:
+    def _entitled(self, lane: float, counts: Counter[float]) -> float:
         """The share of the time that is for a lane."""
-        if len(lanes) < 2:
+        if len(counts) == 1:
             return 1.0
-        fastest = max(lanes, key=lambda other: self._shares[other].rate)
-        return FAVOURED if lane == fastest else (1 - FAVOURED) / (len(lanes) - 1)
+        fastest = max(counts, key=lambda other: self._shares[other].rate)
+        if lane == fastest:
+            return FAVOURED
+        return (1 - FAVOURED) * counts[lane] / (counts.total() - counts[fastest])

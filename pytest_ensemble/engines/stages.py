@@ -32,7 +32,7 @@ from pytest_ensemble.engines.chains import Array, Index
 from pytest_ensemble.engines.checkpoint import OutOfTime, stopping
 from pytest_ensemble.engines.preactivations import bounding_cost
 from pytest_ensemble.engines.proofs import Proofs
-from pytest_ensemble.engines.scheduler import Lane
+from pytest_ensemble.engines.scheduler import Lane, Turns
 
 __all__ = ["FIRST_TURN", "Limits", "Stage", "stages_of"]
 
@@ -45,7 +45,7 @@ _ROOTS = 1024  # and roots
 _ROOT_PASSES = 40  # forward and backward, of a root
 _SINGLE_NODES = 150  # for one label of a network that errs anyway: it only makes the joint search easier
 _CHOICES = 10_000  # of labels that a cell may have; models of a thousand classes would fill the memory
-_ASCENDING = 1024  # cells that are attacked together
+_ASCENDING = 64, 1024  # cells that are attacked together, at least and at most
 _ASCENTS = 6  # rows of a cell from which an ascent is started
 _FIRST, _SHORT, _LONG = 12, 14, 60  # steps of ascents: of single networks, of open cells, and from bounds
 
@@ -95,7 +95,7 @@ class Stage(ABC):
         self.name = ""
         self._limits, self._proofs = limits, proofs
         self._served = np.zeros(board.asked.shape)
-        self._turns: Mapping[Lane, float] = {}
+        self._turns: Mapping[Lane, Turns] = {}
         self._version = -1
 
     @property
@@ -105,7 +105,7 @@ class Stage(ABC):
         several = f"{len(names)} networks" if len(names) > 3 else ", ".join(names)
         return f"{self.name} of {several}"
 
-    def turns(self) -> Mapping[Lane, float]:
+    def turns(self) -> Mapping[Lane, Turns]:
         """See `Task`."""
         if self._version != self.board.version:
             self._turns = self._find_turns()
@@ -148,7 +148,7 @@ class Stage(ABC):
         """Hand over proofs, at the end."""
 
     @abstractmethod
-    def _find_turns(self) -> Mapping[Lane, float]: ...
+    def _find_turns(self) -> Mapping[Lane, Turns]: ...
 
     @abstractmethod
     def _step(self, lane: Lane) -> None: ...
@@ -176,14 +176,14 @@ class _AttackSingles(Stage):
         self._left = np.ones((len(squad.members), len(board.labels)), np.bool_)
         self._estimate = 2 * _FIRST * squad.cost / _SPEED
 
-    def _find_turns(self) -> Mapping[Lane, float]:
-        return {None: 0.0} if self._left.any() else {}
+    def _find_turns(self) -> Mapping[Lane, Turns]:
+        return {None: Turns(0.0)} if self._left.any() else {}
 
     def _step(self, lane: Lane) -> None:
         board, networks = self.board, self.squad.members[:, 0]
         needed = board.needed()[networks]
         self._left &= needed.any(axis=2)
-        team, point = (place[: max(8, int(_STEP / self._estimate))] for place in np.nonzero(self._left))
+        team, point = (place[: max(_ASCENDING[0], int(_STEP / self._estimate))] for place in np.nonzero(self._left))
         self._left[team, point] = False
         share = np.zeros((len(board.models), *board.grid))
         share[networks[team], point] = 1
@@ -223,14 +223,14 @@ class _AttackTeams(Stage):
         cells = self.squad.cells[(top >= 0)[self.squad.cells]]
         return cells[top[cells] < self._tried[cells]], top
 
-    def _find_turns(self) -> Mapping[Lane, float]:
+    def _find_turns(self) -> Mapping[Lane, Turns]:
         cells, _ = self._open()
-        return {None: self._estimate} if len(cells) else {}
+        return {None: Turns(self._estimate)} if len(cells) else {}
 
     def _step(self, lane: Lane) -> None:
         board, squad = self.board, self.squad
         cells, top = self._open()
-        most = int(min(_ASCENDING, max(8, _STEP / self._estimate)))
+        most = int(np.clip(_STEP / self._estimate, *_ASCENDING))
         cells = cells[:: max(1, min(2, len(cells) // most))][:most]
         level, team = top[cells], squad.place_of(board.team[cells])
         share = np.zeros(board.asked.shape)
@@ -294,11 +294,12 @@ class _Search(Stage):
         """Seconds that a question takes in a phase."""
         return float(self._took[phase] or self._cost(phase) / _SPEED)
 
-    def _find_turns(self) -> Mapping[Lane, float]:
-        turn = np.where(self._open(), self._turn, np.inf)
-        least = turn.reshape(-1, turn.shape[-1]).min(axis=0, initial=np.inf)
+    def _find_turns(self) -> Mapping[Lane, Turns]:
+        open_ = self._open()
+        turn = np.where(open_, self._turn, np.inf).reshape(-1, open_.shape[-1])
+        least, count = turn.min(axis=0, initial=np.inf), np.isfinite(turn).sum(axis=0)
         levels = self.board.levels
-        return {float(levels[e]): float(least[e]) for e in np.flatnonzero(np.isfinite(least))}
+        return {float(levels[e]): Turns(float(least[e]), int(count[e])) for e in np.flatnonzero(count)}
 
     def _step(self, lane: Lane) -> None:
         open_ = self._open()

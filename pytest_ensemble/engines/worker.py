@@ -20,7 +20,7 @@ def serve(
 ) -> None:
     """Answer batches for ever.
 
-    A batch is (queries, timeout, seconds left). First "ready" is sent; for each batch
+    A batch is (queries, timeout, deadline), as in `Budget`. First "ready" is sent; for each batch
     [(place of the query, answer)] as answers come, then "done".
 
     Args:
@@ -29,9 +29,9 @@ def serve(
     """
     send("ready")
     while True:
-        queries, timeout, seconds = receive()
+        queries, timeout, deadline = receive()
         place = {id(query): index for index, query in enumerate(queries)}
-        budget = Budget(timeout, None if seconds is None else time.monotonic() + seconds)
+        budget = Budget(timeout, deadline)
         solved: list[Any] = []
         sent = time.monotonic()
         for query, answer in Cascade(limit=limit, certificates=certificates).solve(queries, budget):

@@ -145,7 +145,8 @@ class Workers:
                 seconds = None if budget.timeout is None else count * budget.timeout
                 limits = [limit for limit in (seconds, budget.remaining()) if limit is not None]
                 worker.until = time.monotonic() + min(limits) + GRACE if limits else math.inf
-                worker.child.send((worker.batch.queries, budget.timeout, budget.remaining()))
+                # the clock is the system's: what it takes to read the message counts, too
+                worker.child.send((worker.batch.queries, budget.timeout, budget.deadline))
         own = 1 if self._local and any(not batch.deaths for batch in todo) else 0
         idle = sum(worker.batch is None for worker in self._workers)
         room = 0 if self._failures >= _DEATHS else self._jobs - int(self._local) - len(self._workers)
