@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from benchmarks.joint import Joint, copied, record, sample
+from benchmarks.joint import Joint, branch, copied, record, sample
 from benchmarks.report import CONSOLE, datasets_of, duration, parser, save, show
 from benchmarks.workloads import EPSILONS, load_workload
 from pytest_ensemble.engines import bounds, branch_and_bound
@@ -43,9 +43,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         "--queries", type=int, default=100, help="truly joint queries for each data set, at most"
     )
     options.add_argument("--limit", type=int, default=2000, help="nodes for one query")
-    options.add_argument(
-        "--timeout", type=float, default=30.0, help="seconds for one query, of its batches' shares"
-    )
+    options.add_argument("--timeout", type=float, default=30.0, help="seconds for a query, on average")
     arguments = options.parse_args(argv)
     result: dict[str, Any] = {}
     for dataset in datasets_of(arguments):
@@ -151,7 +149,7 @@ def _search(joints: list[Joint], way: str, arguments: argparse.Namespace) -> Fou
 
             search = BranchAndBound(joint.frame, len(sat), offer)
             search.start(copied(joint.rows), joint.owner)
-            list(search.branch(limit=arguments.limit, timeout=arguments.timeout))
+            branch(search, arguments.limit, arguments.timeout)
             nodes.append(search.nodes)
             solved.append(np.where(joint.unsat, search.unsat, search.sat))
         seconds = time.perf_counter() - start

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from unittest import mock
@@ -17,7 +18,7 @@ from pytest_ensemble.engines.bounds import Rows
 from pytest_ensemble.engines.branch_and_bound import BranchAndBound
 from pytest_ensemble.engines.chains import Frame, Index
 
-__all__ = ["Joint", "copied", "record", "sample"]
+__all__ = ["Joint", "branch", "copied", "record", "sample"]
 
 
 @dataclass
@@ -48,19 +49,18 @@ class Joint:
 
 def record(workload: Workload, epsilons: Sequence[float]) -> list[Joint]:
     """The searches in which an analysis branches on several networks at once."""
-    joints: list[Joint] = []
+    searches: list[Recording] = []
 
     class Recording(BranchAndBound):
-        def start(self, rows: Rows, owner: Index, *others: Any, **options: Any) -> None:
-            self.roots = copied(rows), owner.copy()
-            super().start(rows, owner, *others, **options)
+        def __init__(self, *given: Any, **options: Any) -> None:
+            super().__init__(*given, **options)
+            self.roots: list[tuple[Rows, Index, NDArray[np.bool_]]] = []
+            searches.append(self)
 
-        def branch(self, **options: Any) -> Iterator[None]:
-            open_ = np.flatnonzero(self.open)
-            yield from super().branch(**options)
-            if self.frame.fast.k > 1 and len(open_):
-                settled = open_[(self.unsat | self.sat)[open_]]
-                joints.append(Joint(self.frame, *self.roots, self.unsat).take(settled))
+        def start(self, rows: Rows, owner: Index, *others: Any, **options: Any) -> None:
+            roots, owners = copied(rows), owner.copy()
+            super().start(rows, owner, *others, **options)
+            self.roots.append((roots, owners, self.waiting))
 
     analysis = Analysis(
         workload.pool, workload.points, epsilons=epsilons, bounds=CLIP, engine=make_engine("native")
@@ -68,7 +68,24 @@ def record(workload: Workload, epsilons: Sequence[float]) -> list[Joint]:
     with mock.patch.object(stages, "BranchAndBound", Recording):
         analysis.solve()
     analysis.close()
+    joints = []
+    for search in (search for search in searches if search.frame.fast.k > 1):
+        for rows, owner, waiting in search.roots:
+            settled = np.intersect1d(owner, np.flatnonzero(waiting & (search.unsat | search.sat)))
+            if len(settled):
+                joints.append(Joint(search.frame, rows, owner, search.unsat).take(settled))
     return joints
+
+
+def branch(search: BranchAndBound, limit: int, timeout: float) -> None:
+    """Search until every owner is settled, or has had so many nodes, or its time is over."""
+    end = time.perf_counter() + timeout * len(search.sat)
+    while time.perf_counter() < end:
+        rank = np.where(search.waiting & (search.nodes <= limit), 0, -1)
+        places, _ = search.choose(rank)
+        if not len(places):
+            return
+        search.branch(places, rank)
 
 
 def sample(joints: list[Joint], count: int, seed: int) -> list[Joint]:

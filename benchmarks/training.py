@@ -23,7 +23,7 @@ CACHE = Path(__file__).parent / "cache"
 # The convolutional classifier: one layer of CHANNELS KERNEL x KERNEL filters, then a dense one.
 CHANNELS, KERNEL, STRIDE, SIDE = 8, 5, 2, 28
 
-# The strided classifier: two layers of STRIDED 4 x 4 filters with stride 2 and padding 1, then two dense ones.
+# The strided classifier: two layers of STRIDED 4 x 4 filters, stride 2 and padding 1, then two dense ones.
 STRIDED, DENSE = (16, 32), 100
 ATTACK = 0.05  # radius of the inputs that adversarial training shows
 
@@ -53,7 +53,7 @@ def conv_pool(dataset: str, train: Callable[[], Images], count: int, epochs: int
 def deployed_pool(
     dataset: str, train: Callable[[], Images], kind: str, count: int, *, adversarial: bool
 ) -> Pool:
-    """`count` networks as people deploy them, "dense" (784-256-256-10) or "strided", from the cache or trained."""
+    """`count` networks as people deploy them, "dense" (784-256-256-10) or "strided", from the cache or now."""
 
     def make(seed: int) -> onnx.ModelProto:
         parameters = fit_deployed(train(), kind, seed, adversarial=adversarial)
@@ -132,7 +132,7 @@ def _torch(seed: int) -> Any:
 def _fit(
     torch: Any, net: Any, train: Images, epochs: int, *, rate: float = 2e-3, adversarial: bool = False
 ) -> Parameters:
-    """Adam on the cross-entropy, of the images or of what one gradient step from a random start makes of them."""
+    """Adam on the cross-entropy, of the images or of what a gradient step from a random start makes."""
     x, y = (torch.from_numpy(part) for part in train)
     optimiser = torch.optim.Adam(net.parameters(), lr=rate)
     for _ in range(epochs):

@@ -121,7 +121,7 @@ class Board:
         reachable: (M, P, L), the smallest at which it does somewhere.
         spent: (C, E), seconds of work on what is asked, what was shared in shares.
         tried: (C, E), whether a bound was computed for that cell at that level.
-        version: rises whenever something is settled or given up.
+        version: rises with each step of work, and whenever something is settled or given up.
     """
 
     def __init__(self, queries: Sequence[Query]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from pytest_ensemble.engines.checkpoint import OutOfTime
 from pytest_ensemble.engines.proofs import Proofs
 from pytest_ensemble.engines.scheduler import Lane, Scheduler, Turns
 from pytest_ensemble.engines.stages import FIRST_TURN, Limits, Stage, stages_of
-from pytest_ensemble.engines.workers import Workers
+from pytest_ensemble.engines.workers import MOVED, Workers
 from pytest_ensemble.queries.answer import Answer, Outcome, Reason
 from pytest_ensemble.queries.query import Query
 
@@ -73,7 +73,7 @@ class Cascade:
         own = budget if self._after is None else budget.part(_SHARE)
         # the matrices are small: threads over batches, not within one product
         with _threads().limit(limits=1, user_api="blas"):
-            for query, answer in _quietly(self._deal(queries, own)):
+            for query, answer in self._deal(queries, own):
                 if answer.reason == "timeout" and self._after is not None and not budget.spent():
                     left.append(query)
                 else:
@@ -93,13 +93,27 @@ class Cascade:
         if self._memory is not None or (self._jobs > 1 and len(batches) > 1):
             hands = [batches[start :: self._jobs] for start in range(min(self._jobs, len(batches)))]
             shares = [[query for batch in hand for query in batch] for hand in hands]
-            yield from self._workers.solve(shares, budget, partial(self.steps, budget=budget))
+            yield from self._workers.solve(shares, budget, partial(self.steps, budget))
         else:
-            for solved in self.steps(queries, budget):
+            for solved in self.steps(budget, queries):
                 yield from solved
 
-    def steps(self, queries: Sequence[Query], budget: Budget) -> Iterator[list[Solved]]:
-        """Answer all queries in this process; what each step of the work gives, often nothing."""
+    def steps(
+        self, budget: Budget, queries: Sequence[Query], moved: Callable[[], Collection[int]] = tuple
+    ) -> Iterator[list[Solved]]:
+        """Answer all queries in this process; what each step of the work gives, often nothing.
+
+        Args:
+            budget: as for `solve`.
+            queries: all that is asked.
+            moved: gives the ids of queries that others shall answer; those that are still open are given
+                back as unknown, in the stage `MOVED`.
+        """
+        return _quietly(self._steps(budget, queries, moved))
+
+    def _steps(
+        self, budget: Budget, queries: Sequence[Query], moved: Callable[[], Collection[int]]
+    ) -> Iterator[list[Solved]]:
         limits = Limits(budget.timeout, self._limit, budget.spent)
         works = _Works([_Batch(batch) for batch in _batches(queries, 1)], limits, self._certificates)
         try:
@@ -109,6 +123,8 @@ class Cascade:
                         if isinstance(task, Stage):
                             budget.tell(task.doing)
                         yield works.news()
+                        if taken := moved():
+                            yield works.give_back(taken)
                         if budget.spent():
                             break
                     else:
@@ -164,6 +180,20 @@ class _Work:
                 yield query, Answer(Outcome.UNKNOWN, reason=reason, engine=_NAME, seconds=seconds)
         self._queries.clear()
 
+    def give_back(self, ids: Collection[int]) -> Iterator[Solved]:
+        """Work no more on some queries."""
+        for place, queries in list(self._queries.items()):
+            kept = [query for query in queries if id(query) not in ids]
+            if len(kept) < len(queries):
+                seconds = float(self.board.spent[place]) / (len(queries) - len(kept))
+                unknown = Answer(Outcome.UNKNOWN, engine=_NAME, stage=MOVED, seconds=seconds)
+                yield from ((query, unknown) for query in queries if id(query) in ids)
+                self._queries[place] = kept
+            if not kept:
+                del self._queries[place]
+                self.board.asked[place] = False
+                self.board.version += 1
+
     def unanswered(self) -> list[Query]:
         """What stays open, as queries."""
         return [query for queries in self._queries.values() for query in queries]
@@ -213,9 +243,15 @@ class _Works:
             return []
         work = next(work for work in self._open if work.board is task.board)
         solved = list(work.news(task.name))
-        if not work.board.open().any():
-            solved += work.left()
-            self._end(work)
+        self._end_if_done(work, solved)
+        return solved
+
+    def give_back(self, ids: Collection[int]) -> list[Solved]:
+        """Work no more on some queries, those that are still open."""
+        solved: list[Solved] = []
+        for work in list(self._open):
+            solved += work.give_back(ids)
+            self._end_if_done(work, solved)
         return solved
 
     def split(self) -> list[Solved]:
@@ -252,23 +288,28 @@ class _Works:
             work.close()
         self._open.clear()
 
+    def _end_if_done(self, work: _Work, solved: list[Solved]) -> None:
+        if not work.board.open().any():
+            solved += work.left()
+            self._end(work)
+
     def _end(self, work: _Work) -> None:
         work.close()
         self._open.remove(work)
         self.scheduler.tasks = [task for task in self.scheduler.tasks if task not in work.stages]
 
 
-def _quietly(solved: Iterator[Solved]) -> Iterator[Solved]:
+def _quietly(steps: Iterator[list[Solved]]) -> Iterator[list[Solved]]:
     """Without numpy's warnings: on some CPUs matrix products set such flags without cause.
 
     Not around the whole loop: what is set within a generator holds for its caller, too.
     """
     while True:
         with np.errstate(all="ignore"):
-            pair = next(solved, None)
-        if pair is None:
+            solved = next(steps, None)
+        if solved is None:
             return
-        yield pair
+        yield solved
 
 
 @lru_cache(maxsize=1)

@@ -34,7 +34,8 @@ def hidden_bounds(
 ) -> tuple[Float, Float]:
     """Bounds of all hidden pre-activations of one network over P boxes, shapes (P, N), rounded outwards.
 
-    By intervals; those that leave a ReLU of a deeper layer unstable are tightened by CROWN. They are float32 numbers, layer by layer: each layer's follow from what is kept of those below it.
+    By intervals; those that leave a ReLU of a deeper layer unstable are tightened by CROWN. They are float32
+    numbers, layer by layer: each layer's follow from what is kept of those below it.
 
     Args:
         network: the network.

@@ -116,7 +116,7 @@ class Stage(ABC):
         """See `Task`."""
         self._served[:] = 0
         before = int(self.board.open().sum())
-        self._version = -1
+        self.board.version += 1
         try:
             with stopping(self._limits.stop):
                 self._step(lane)
@@ -183,7 +183,9 @@ class _AttackSingles(Stage):
         board, networks = self.board, self.squad.members[:, 0]
         needed = board.needed()[networks]
         self._left &= needed.any(axis=2)
-        team, point = (place[: max(_ASCENDING[0], int(_STEP / self._estimate))] for place in np.nonzero(self._left))
+        team, point = (
+            place[: max(_ASCENDING[0], int(_STEP / self._estimate))] for place in np.nonzero(self._left)
+        )
         self._left[team, point] = False
         share = np.zeros((len(board.models), *board.grid))
         share[networks[team], point] = 1

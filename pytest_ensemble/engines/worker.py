@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import pickle
+import queue
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +13,7 @@ from typing import Any
 
 from pytest_ensemble.engines.base import Budget
 from pytest_ensemble.engines.cascade import Cascade
+from pytest_ensemble.queries.query import Query
 
 __all__ = ["serve"]
 
@@ -21,23 +26,46 @@ def serve(
     """Answer batches for ever.
 
     A batch is (queries, timeout, deadline), as in `Budget`. First "ready" is sent; for each batch
-    [(place of the query, answer)] as answers come, then "done".
+    [(place of the query, answer)] as answers come, what is being done as text, then "done". Meanwhile a list
+    of places may come: of queries that others shall answer.
 
     Args:
         limit: of nodes, as that of `Cascade`.
         certificates: folder, or None.
     """
+    inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(receive, inbox), daemon=True).start()
     send("ready")
     while True:
-        queries, timeout, deadline = receive()
+        message = inbox.get()
+        if message is None:
+            raise EOFError
+        if not isinstance(message, tuple):  # it came too late
+            continue
+        queries, timeout, deadline = message
         place = {id(query): index for index, query in enumerate(queries)}
+
+        def moved(queries: list[Query] = queries) -> set[int]:
+            ids: set[int] = set()
+            while not inbox.empty():
+                ids.update(id(queries[index]) for index in inbox.get() or ())
+            return ids
+
         budget = Budget(timeout, deadline)
         solved: list[Any] = []
         sent = time.monotonic()
-        for query, answer in Cascade(limit=limit, certificates=certificates).solve(queries, budget):
-            solved.append((place[id(query)], answer))
+        for answers in Cascade(limit=limit, certificates=certificates).steps(budget, queries, moved):
+            solved += [(place[id(query)], answer) for query, answer in answers]
             if time.monotonic() - sent > _SEND:
                 send(solved)
                 solved, sent = [], time.monotonic()
         send(solved)
         send("done")
+
+
+def _read(receive: Callable[[], Any], inbox: queue.SimpleQueue[Any]) -> None:
+    """Runs in a thread: messages may come while a batch is solved."""
+    with contextlib.suppress(EOFError, OSError, ValueError, pickle.UnpicklingError):
+        while True:
+            inbox.put(receive())
+    inbox.put(None)

@@ -9,8 +9,8 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,12 @@ from pytest_ensemble.engines.child import GRACE, Child, Died
 from pytest_ensemble.queries.answer import Answer, Outcome, Reason
 from pytest_ensemble.queries.query import Query
 
-__all__ = ["Workers"]
+__all__ = ["MOVED", "Workers"]
 
+MOVED = "moved"  # the stage of queries that are given back, for others to answer
 _DEATHS = 3  # of processes that a query may cost
 _WAIT = 0.1  # seconds between two looks at the clock
+_SETTLED = 1.0  # seconds of work on a batch before some of it is given to others, who begin anew
 
 Solved = tuple[Query, Answer]
 
@@ -36,14 +38,47 @@ class _Batch:
     deaths: int = 0
 
 
-class _Worker:
+class _Here:
+    """What this process is doing.
+
+    Attributes:
+        batch: what it works on, if anything.
+        since: when it began with that, or was asked for some of it.
+        wanted: ids of the queries that it was asked for.
+    """
+
+    def __init__(self) -> None:
+        self.batch: _Batch | None = None
+        self.since = 0.0
+        self.wanted: set[int] = set()
+        self.answered: set[int] = set()
+
+    def begin(self, batch: _Batch) -> None:
+        """Work on a batch."""
+        self.batch, self.since, self.answered = batch, time.monotonic(), set()
+
+    def left(self) -> list[Query]:
+        """What it was given and has not answered."""
+        queries = [] if self.batch is None else self.batch.queries
+        return [query for k, query in enumerate(queries) if k not in self.answered]
+
+    def ask_for(self, queries: list[Query]) -> None:
+        """Ask it to give some of that back."""
+        self.since, self.wanted = time.monotonic(), {id(query) for query in queries}
+
+    def moved(self) -> set[int]:
+        """What it was asked for since it was last looked at."""
+        wanted, self.wanted = self.wanted, set()
+        return wanted
+
+
+class _Worker(_Here):
     """One process, and what it is doing."""
 
     def __init__(self, child: Child, inbox: queue.SimpleQueue[tuple[_Worker, Any]]) -> None:
+        super().__init__()
         self.child = child
         self.ready = False
-        self.batch: _Batch | None = None
-        self.answered: set[int] = set()
         self.until = math.inf  # then it is killed
         self._reader = threading.Thread(target=self._read, args=(inbox,), daemon=True)
         self._reader.start()
@@ -55,10 +90,11 @@ class _Worker:
         except Died as death:
             inbox.put((self, death))
 
-    def left(self) -> list[Query]:
-        """What it was given and has not answered."""
-        queries = [] if self.batch is None else self.batch.queries
-        return [query for k, query in enumerate(queries) if k not in self.answered]
+    def ask_for(self, queries: list[Query]) -> None:
+        """See `_Here`."""
+        super().ask_for(queries)
+        own = [] if self.batch is None else self.batch.queries
+        self.child.send([k for k, query in enumerate(own) if id(query) in self.wanted])
 
     def close(self) -> None:
         self.child.kill()
@@ -93,6 +129,7 @@ class Workers:
         self._local = memory is None
         self._failures = 0  # to start
         self._workers: list[_Worker] = []
+        self._carried: dict[int, float] = {}  # seconds that were spent on a query where it is no more
         self._inbox: queue.SimpleQueue[tuple[_Worker, Any]] = queue.SimpleQueue()
         self._finalizer = weakref.finalize(self, _close, self._workers)
 
@@ -104,33 +141,39 @@ class Workers:
         self,
         batches: list[list[Query]],
         budget: Budget,
-        local: Callable[[list[Query]], Iterator[list[Solved]]],
+        local: Callable[[list[Query], Callable[[], Collection[int]]], Iterator[list[Solved]]],
     ) -> Iterator[Solved]:
         """Answers to all queries of the batches; `local` answers the share of this process, step by step.
+
+        Who has nothing to do gets half of the points that another one is at work on.
 
         What a process that dies has not answered is tried again by others, in halves, but not here; what
         costs several processes is unknown, with the reason of their death.
         """
         todo = deque(_Batch(batch) for batch in batches)
-        here: Iterator[list[Solved]] | None = None
+        here, steps = _Here(), None
         finished = False
+        self._carried = {}
         try:
             while True:
                 if budget.spent():
                     while todo:
                         yield from _unknown(todo.popleft().queries, "budget")
                 self._hand_out(todo, budget)
-                if here is None and self._local and (own := _undeadly(todo)) is not None:
-                    here = local(own.queries)
-                if here is not None:
-                    solved = next(here, None)
+                if steps is None and self._local and (own := _undeadly(todo)) is not None:
+                    here.begin(own)
+                    steps = local(own.queries, here.moved)
+                if steps is not None:
+                    solved = next(steps, None)
                     if solved is None:
-                        here = None
+                        here.batch = steps = None
                     else:
-                        yield from solved
+                        yield from self._given(solved, here, todo)
                 elif not todo and not any(worker.batch for worker in self._workers):
                     break
-                yield from self._collect(todo, wait=here is None)
+                yield from self._collect(todo, budget, wait=steps is None)
+                if not todo and not budget.spent():
+                    self._even_out(here)
             finished = True
         finally:
             if not finished:  # they are at work that nobody waits for
@@ -140,34 +183,61 @@ class Workers:
         """Give idle processes a batch each; start more if there are too few."""
         for worker in self._workers:
             if todo and worker.ready and worker.batch is None:
-                worker.batch, worker.answered = todo.popleft(), set()
-                count = len(worker.batch.queries)
+                worker.begin(batch := todo.popleft())
+                count = len(batch.queries)
                 seconds = None if budget.timeout is None else count * budget.timeout
                 limits = [limit for limit in (seconds, budget.remaining()) if limit is not None]
                 worker.until = time.monotonic() + min(limits) + GRACE if limits else math.inf
                 # the clock is the system's: what it takes to read the message counts, too
-                worker.child.send((worker.batch.queries, budget.timeout, budget.deadline))
+                worker.child.send((batch.queries, budget.timeout, budget.deadline))
         own = 1 if self._local and any(not batch.deaths for batch in todo) else 0
         idle = sum(worker.batch is None for worker in self._workers)
         room = 0 if self._failures >= _DEATHS else self._jobs - int(self._local) - len(self._workers)
         for _ in range(min(room, len(todo) - own - idle)):
             self._workers.append(_Worker(self._make(), self._inbox))
 
-    def _collect(self, todo: deque[_Batch], *, wait: bool) -> Iterator[Solved]:
+    def _even_out(self, here: _Here) -> None:
+        """Where somebody has nothing to do, ask who has most points left for half of them."""
+        idle = [worker for worker in self._workers if worker.ready and worker.batch is None]
+        busy = [one for one in (here, *self._workers) if one.batch is not None and not one.batch.deaths]
+        if not (idle or (self._local and here.batch is None)):
+            return
+        ripe = [one for one in busy if time.monotonic() > one.since + _SETTLED]
+        points = [list(_by_point(one.left()).values()) for one in ripe]
+        most, one = max(zip(points, ripe, strict=True), key=lambda pair: len(pair[0]), default=([], None))
+        if one is not None and len(most) > 1:
+            one.ask_for([query for own in most[len(most) // 2 :] for query in own])
+
+    def _given(self, solved: Iterable[Solved], one: _Here, todo: deque[_Batch]) -> Iterator[Solved]:
+        """Answers of a process; what it gives back is to be done again."""
+        moved = []
+        places = {id(query): k for k, query in enumerate(one.batch.queries if one.batch else ())}
+        for query, answer in solved:
+            one.answered.add(places[id(query)])
+            carried = self._carried.pop(id(query), 0.0) + answer.seconds
+            if answer.stage == MOVED:
+                self._carried[id(query)] = carried
+                moved.append(query)
+            else:
+                yield query, replace(answer, seconds=carried)
+        if moved:
+            todo.append(_Batch(moved))
+
+    def _collect(self, todo: deque[_Batch], budget: Budget, *, wait: bool) -> Iterator[Solved]:
         """What has come from the processes, waiting a moment for the first; kills those that are late."""
         with contextlib.suppress(queue.Empty):
             while True:
                 worker, message = self._inbox.get(timeout=_WAIT) if wait else self._inbox.get_nowait()
                 wait = False
                 if worker in self._workers:
-                    yield from self._take(worker, message, todo)
+                    yield from self._take(worker, message, todo, budget)
         now = time.monotonic()
         for worker in [worker for worker in self._workers if worker.batch and now > worker.until]:
             self._workers.remove(worker)
             worker.close()
             yield from _unknown(worker.left(), "timeout")
 
-    def _take(self, worker: _Worker, message: Any, todo: deque[_Batch]) -> Iterator[Solved]:
+    def _take(self, worker: _Worker, message: Any, todo: deque[_Batch], budget: Budget) -> Iterator[Solved]:
         if isinstance(message, Died):
             self._workers.remove(worker)
             worker.close()
@@ -185,9 +255,8 @@ class Workers:
         elif message == "done":
             worker.batch = None
         elif worker.batch is not None:
-            for place, answer in message:
-                worker.answered.add(place)
-                yield worker.batch.queries[place], answer
+            own = worker.batch.queries
+            yield from self._given([(own[place], answer) for place, answer in message], worker, todo)
 
     def _give_up(self, todo: deque[_Batch], reason: Reason) -> Iterator[Solved]:
         """After several processes could not even start, do without."""
@@ -196,6 +265,13 @@ class Workers:
             for batch in [batch for batch in todo if batch.deaths or not self._local]:
                 todo.remove(batch)
                 yield from _unknown(batch.queries, reason)
+
+
+def _by_point(queries: list[Query]) -> dict[tuple[str, int], list[Query]]:
+    points: dict[tuple[str, int], list[Query]] = {}
+    for query in queries:
+        points.setdefault((query.ball.digest, query.label), []).append(query)
+    return points
 
 
 def _undeadly(todo: deque[_Batch]) -> _Batch | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 
 from pytest_ensemble.engines.base import Budget, Engine
 from pytest_ensemble.queries.answer import Answer, Outcome
@@ -18,6 +19,7 @@ _WAIT = 0.1  # seconds between two looks at what others do
 _PATIENCE = 300.0  # seconds without anything new after which their work is done here
 _PORTIONS = 6  # that work is claimed in where others ask the same
 _LEAST = 8  # points of a portion: queries around a point are solved together
+_SLICE = 2.0  # seconds of a portion's first turn
 
 Solved = tuple[Query, Answer]
 
@@ -25,7 +27,9 @@ Solved = tuple[Query, Answer]
 class CachedEngine:
     """Answers of an engine, each solved once: in all runs, and by all processes that share the store.
 
-    What another process is solving is waited for. Answers are written as they come.
+    What another process is solving is waited for. Answers are written as they come. Where others ask the
+    same, portions take turns, each twice as long as the one before, so that no hard portion holds back the
+    rest; what a turn leaves open begins anew in the next, here or elsewhere.
     """
 
     def __init__(self, engine: Engine, store: Store, *, proofs: bool = True) -> None:
@@ -37,6 +41,7 @@ class CachedEngine:
         """Answer each query as soon as its answer is known; see `Engine`."""
         todo = list(queries)
         news = time.monotonic()
+        had: dict[int, float] = {}  # seconds of turns, by query
         try:
             if self._store.path.exists():
                 todo = yield from self._stored(todo, budget)
@@ -49,10 +54,14 @@ class CachedEngine:
                     todo = [query for query in todo if id(query) not in taken]
                     # somebody may have finished these since we looked
                     mine = yield from self._stored(mine, budget)
-                    yield from self._solve(mine, budget)
+                    longest = max((had.get(id(query), 0.0) for query in mine), default=0.0)
+                    turn = max(_SLICE, 2 * longest) if todo else math.inf
+                    left = yield from self._solve(mine, budget, turn)
+                    had.update((id(query), turn) for query in left)
+                    todo += left
                     self._store.release()
                 elif budget.spent():
-                    yield from ((query, Answer(Outcome.UNKNOWN, reason="timeout")) for query in todo)
+                    yield from ((query, Answer(Outcome.UNKNOWN, reason="budget")) for query in todo)
                     return
                 else:
                     time.sleep(_WAIT)
@@ -94,15 +103,28 @@ class CachedEngine:
                 yield query, answer
         return left
 
-    def _solve(self, queries: list[Query], budget: Budget) -> Iterator[Solved]:
+    def _solve(
+        self, queries: list[Query], budget: Budget, turn: float
+    ) -> Generator[Solved, None, list[Query]]:
+        """Solve for so many seconds; what is left then, unless the whole budget is spent."""
         if not queries:
-            return
+            return []
+        end = time.monotonic() + turn
+        own = budget
+        if turn < math.inf and (budget.deadline is None or end < budget.deadline):
+            own = replace(budget, deadline=end)
+        left = []
         allowed = math.inf if budget.timeout is None else budget.timeout
-        for query, answer in self._engine.solve(queries, budget):
-            # what the session's budget cut short says nothing of how long it takes
-            if answer.outcome is not Outcome.UNKNOWN or not budget.spent():
+        for query, answer in self._engine.solve(queries, own):
+            # what a deadline cut short says nothing of how long it takes
+            cut = own.spent() and answer.reason in ("timeout", "budget") and answer.seconds < allowed
+            if cut and not budget.spent():
+                left.append(query)
+                continue
+            if not cut:
                 self._store.write(query, answer, asked=self.name, allowed=allowed)
             yield query, answer
+        return left
 
 
 def _answer(query: Query, stored: Stored, budget: Budget) -> Answer | None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_ensemble.engines.bounds import Rows, certify, linearise, optimise, root_rows
-from pytest_ensemble.engines.chains import Chains, Frame
+from pytest_ensemble.engines.chains import Chains, Frame, axis_of
 from pytest_ensemble.engines.preactivations import hidden_bounds
 from pytest_ensemble.engines.tightening import tighten
 from pytest_ensemble.networks.network import Layer, Network
@@ -51,7 +51,8 @@ class Case:
         self.rows = root_rows(np.zeros(8, np.intp), box, label, target, lower[box], upper[box])
 
     def columns(self) -> list[np.ndarray]:
-        return [self.frame.exact.columns_of((index,)) for index in range(len(self.networks))]
+        axis = axis_of(tuple(self.networks))
+        return [axis.columns_of((index,)) for index in range(len(self.networks))]
 
     def hidden(self, *, refine: bool = False) -> tuple[np.ndarray, np.ndarray]:
         chains = self.frame.exact

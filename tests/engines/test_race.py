@@ -141,10 +141,9 @@ def open_query() -> Query:
     return Query(models, Ball(np.zeros(8, np.float32), 0.35), int(models[0].predict(np.zeros((1, 8)))[0]))
 
 
-def leave_open(self: Cascade, batches: list[list[Query]], budget: Budget) -> Iterator[tuple[Query, Answer]]:
-    for batch in batches:
-        for query in batch:
-            yield query, Answer(Outcome.UNKNOWN, reason="timeout", engine="native")
+def leave_open(self: Cascade, queries: list[Query], budget: Budget) -> Iterator[tuple[Query, Answer]]:
+    for query in queries:
+        yield query, Answer(Outcome.UNKNOWN, reason="timeout", engine="native")
 
 
 def test_what_native_leaves_open_is_handed_on_with_the_rest_of_the_time(
@@ -152,11 +151,11 @@ def test_what_native_leaves_open_is_handed_on_with_the_rest_of_the_time(
 ) -> None:
     seen: list[Budget] = []
 
-    def record(self: Cascade, batches: list[list[Query]], budget: Budget) -> Iterator[tuple[Query, Answer]]:
+    def record(self: Cascade, queries: list[Query], budget: Budget) -> Iterator[tuple[Query, Answer]]:
         seen.append(budget)
-        yield from leave_open(self, batches, budget)
+        yield from leave_open(self, queries, budget)
 
-    monkeypatch.setattr(Cascade, "_solve_batches", record)
+    monkeypatch.setattr(Cascade, "_deal", record)
     other = say(Outcome.UNSAT, "other")
     engine = Cascade(name="auto", after=other)
     ((_, answer),) = engine.solve([query], Budget(timeout=8.0))
@@ -169,11 +168,11 @@ def test_what_native_leaves_open_is_handed_on_with_the_rest_of_the_time(
 def test_without_others_native_has_all_the_time(query: Query, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Budget] = []
 
-    def record(self: Cascade, batches: list[list[Query]], budget: Budget) -> Iterator[tuple[Query, Answer]]:
+    def record(self: Cascade, queries: list[Query], budget: Budget) -> Iterator[tuple[Query, Answer]]:
         seen.append(budget)
-        yield from leave_open(self, batches, budget)
+        yield from leave_open(self, queries, budget)
 
-    monkeypatch.setattr(Cascade, "_solve_batches", record)
+    monkeypatch.setattr(Cascade, "_deal", record)
     ((_, answer),) = Cascade().solve([query], Budget(timeout=8.0))
     assert answer.reason == "timeout"
     assert seen[0].timeout == 8.0
@@ -195,7 +194,7 @@ def test_what_native_decides_is_not_handed_on(query: Query) -> None:
 
 def test_auto_hands_on_to_milp_and_marabou(monkeypatch: pytest.MonkeyPatch) -> None:
     """The real ones, on queries that native is made to leave open."""
-    monkeypatch.setattr(Cascade, "_solve_batches", leave_open)
+    monkeypatch.setattr(Cascade, "_deal", leave_open)
     asked = [open_query(), Query(open_query().models, Ball(np.zeros(8, np.float32), 1e-6), 0)]
     engine = make_engine("auto")
     answers = {id(query): answer for query, answer in engine.solve(asked, Budget(60.0))}
@@ -209,7 +208,7 @@ def test_auto_hands_on_to_milp_and_marabou(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_auto_without_marabou(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pytest_ensemble.engines.marabou_process.available", lambda: False)
-    monkeypatch.setattr(Cascade, "_solve_batches", leave_open)
+    monkeypatch.setattr(Cascade, "_deal", leave_open)
     engine = make_engine("auto")
     ((_, answer),) = engine.solve([open_query()], Budget(60.0))
     assert answer.engine == "milp"
