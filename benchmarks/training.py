@@ -53,7 +53,7 @@ def conv_pool(dataset: str, train: Callable[[], Images], count: int, epochs: int
 def deployed_pool(
     dataset: str, train: Callable[[], Images], kind: str, count: int, *, adversarial: bool
 ) -> Pool:
-    """`count` networks as people deploy them, "dense" (784-256-256-10) or "strided", from the cache or now."""
+    """`count` networks as people deploy them, "dense" (784-256-256-10) or "strided"."""
 
     def make(seed: int) -> onnx.ModelProto:
         parameters = fit_deployed(train(), kind, seed, adversarial=adversarial)

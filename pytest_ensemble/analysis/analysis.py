@@ -33,7 +33,7 @@ from pytest_ensemble.runtime.store import Store
 
 __all__ = ["UNASKED", "Analysis"]
 
-UNASKED = "not asked"  # among the reasons why something is unknown
+UNASKED = "unasked"  # why something is unknown that no engine worked on, or was asked about
 _ANSWERS = 50  # after which `until` is asked
 _SECONDS = 0.1  # or after these, where answers come slowly
 
@@ -141,6 +141,10 @@ class Analysis:
         if ask:
             self._ask(pairs, (epsilon,))
         return {pair: self._tally(pair, epsilon) for pair in pairs}
+
+    def stopped(self, members: Sequence[str], epsilon: float) -> bool:
+        """Whether `until` left out some queries of these members at this epsilon."""
+        return any((pair, epsilon) in self._stopped for pair in pairs_of(self.pool.select(members)))
 
     def undecided(self, pair: Sequence[str], epsilon: float) -> Counter[str]:
         """How many points of a pair are unknown, by reason; `UNASKED` is one. Asks nothing."""
@@ -319,9 +323,11 @@ class Analysis:
         """Have the engine answer until `until` says that it is enough; whether it never did."""
         if until is not None and until():
             return False
+        budget = Budget(self.timeout, self.deadline)
         if self.progress is not None:
-            self.progress.ask(len(queries))
-        answers = self.engine.solve(queries, Budget(self.timeout, self.deadline))
+            self.progress.ask(len(queries), self.deadline)
+            budget = replace(budget, tell=self.progress.tell)
+        answers = self.engine.solve(queries, budget)
         try:
             count, since = 0, time.monotonic()
             for query, answer in answers:

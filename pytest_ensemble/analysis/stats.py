@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from pytest_ensemble.queries.answer import Answer, Outcome
+from pytest_ensemble.runtime.cached import STORED
 
 __all__ = ["Stats"]
 
@@ -15,14 +16,16 @@ class Stats:
     """What an analysis has asked so far.
 
     Attributes:
-        solved: queries given to the engine, by (engine, stage) that answered.
-        seconds: wall time of those.
+        solved: queries given to the engine, by (engine, stage) that had them last; stage "" decided nothing.
+        seconds: of work on those, decided or not.
+        decided: by engine, queries that it answered sat or unsat now; earlier runs' answers are left out.
         outcomes: the same queries by what was answered.
         unknown: undecided queries by reason.
     """
 
     solved: Counter[tuple[str, str]] = field(default_factory=Counter)
     seconds: Counter[tuple[str, str]] = field(default_factory=Counter)
+    decided: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     unknown: Counter[str] = field(default_factory=Counter)
 
@@ -38,3 +41,5 @@ class Stats:
         self.outcomes[answer.outcome] += 1
         if answer.outcome is Outcome.UNKNOWN:
             self.unknown[answer.reason] += 1
+        elif answer.stage != STORED:
+            self.decided[answer.engine] += 1

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from pytest_ensemble.queries.answer import Answer
+from pytest_ensemble.queries.answer import Answer, Reason
 from pytest_ensemble.queries.query import Query
 
 __all__ = ["Budget", "Engine"]
@@ -47,6 +47,12 @@ class Budget:
         """Whether nobody waits for the answers any more."""
         return self.cancelled is not None and self.cancelled.is_set()
 
+    def why(self, seconds: float, *, asked: bool = True) -> Reason:
+        """Why a query is still open after so many seconds of work: timeout, budget or unasked."""
+        if self.timeout is not None and seconds >= self.timeout:
+            return "timeout"
+        return "budget" if asked else "unasked"
+
     def part(self, share: float) -> Budget:
         """The same with a share of the seconds for one query."""
         return replace(self, timeout=None if self.timeout is None else share * self.timeout)
@@ -61,7 +67,7 @@ class Engine(Protocol):
         """Answer each query once, in any order, as soon as its answer is known.
 
         Queries may be of different networks, points and epsilons. What takes longer than the budget allows is
-        answered `unknown (timeout)`, what it never reaches `unknown (budget)`.
+        answered `unknown`, with the reason of `Budget.why`.
         """
         ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -69,17 +69,19 @@ class Cascade:
 
     def solve(self, queries: Sequence[Query], budget: Budget) -> Iterator[Solved]:
         """Answer each query as soon as its answer is known; see `Engine`."""
-        left: list[Query] = []
+        left: dict[int, tuple[Query, float]] = {}
         own = budget if self._after is None else budget.part(_SHARE)
         # the matrices are small: threads over batches, not within one product
         with _threads().limit(limits=1, user_api="blas"):
             for query, answer in self._deal(queries, own):
                 if answer.reason == "timeout" and self._after is not None and not budget.spent():
-                    left.append(query)
+                    left[id(query)] = query, answer.seconds
                 else:
                     yield query, answer
         if left and self._after is not None:
-            yield from self._after.solve(left, budget.part(1 - _SHARE))
+            rest = budget.part(1 - _SHARE)
+            for query, answer in self._after.solve([query for query, _ in left.values()], rest):
+                yield query, replace(answer, seconds=answer.seconds + left[id(query)][1])
 
     def close(self) -> None:
         """Kill the processes, and close who is asked afterwards."""
@@ -172,9 +174,9 @@ class _Work:
         """What stays open."""
         for place, queries in self._queries.items():
             given_up = int(self.board.given_up[place])
-            reason: Reason = "boundary" if given_up == BOUNDARY else "timeout"
-            if not given_up and not self.board.tried[place]:
-                reason = "budget"
+            reason: Reason = "budget" if self.board.tried[place] else "unasked"
+            if given_up:
+                reason = "boundary" if given_up == BOUNDARY else "timeout"
             seconds = float(self.board.spent[place]) / len(queries)
             for query in queries:
                 yield query, Answer(Outcome.UNKNOWN, reason=reason, engine=_NAME, seconds=seconds)
@@ -278,7 +280,7 @@ class _Works:
 
     def left(self) -> list[Solved]:
         """What stays open."""
-        unasked = Answer(Outcome.UNKNOWN, reason="budget", engine=_NAME)
+        unasked = Answer(Outcome.UNKNOWN, reason="unasked", engine=_NAME)
         solved = [solved for work in self._open for solved in work.left()]
         return solved + [(query, unasked) for batch in self._waiting for query in batch.queries]
 

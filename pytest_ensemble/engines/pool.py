@@ -52,6 +52,8 @@ class ChildPool(Generic[Kind]):
 
         def work(query: Query) -> Answer:
             start = time.monotonic()
+            if budget.spent():
+                return Answer(Outcome.UNKNOWN, reason=budget.why(0.0, asked=False))
             limit = budget.for_query()
             until = None if limit is None else start + limit
 
@@ -69,7 +71,10 @@ class ChildPool(Generic[Kind]):
                 found = Answer(Outcome.UNKNOWN, reason=death.reason)
             except MemoryError:
                 found = Answer(Outcome.UNKNOWN, reason="memory")
-            return replace(found, seconds=time.monotonic() - start)
+            seconds = time.monotonic() - start
+            if found.reason == "timeout" and budget.spent():
+                found = replace(found, reason=budget.why(seconds))
+            return replace(found, seconds=seconds)
 
         def start(count: int) -> None:
             for query in islice(waiting, count):

@@ -16,6 +16,8 @@ from pytest_ensemble.queries.query import Query
 
 __all__ = ["Race"]
 
+Answered = tuple[Query, list[Answer], float]  # with the seconds that all engines took
+
 _GRACE = 1.0  # seconds in which the others may contradict the first decisive answer
 _WAIT = 0.05  # seconds between two looks at whether anyone still waits
 
@@ -38,6 +40,7 @@ class Race:
         """
         self._makers = list(makers)
         self._lanes = max(1, jobs // len(self._makers))
+        self._processes = min(jobs, len(self._makers))  # of a query, at a time
         self._engines: list[Engine] = []
 
     def solve(self, queries: Sequence[Query], budget: Budget) -> Iterator[tuple[Query, Answer]]:
@@ -45,11 +48,13 @@ class Race:
         if not self._engines:
             self._engines = [make(self._lanes) for make in self._makers]
 
-        def work(query: Query, stopped: Stopped) -> list[tuple[Query, list[Answer]]]:
-            return [(query, self._race(query, budget, stopped))]
+        def work(query: Query, stopped: Stopped) -> list[Answered]:
+            start = time.monotonic()
+            answers = self._race(query, budget, stopped)
+            return [(query, answers, (time.monotonic() - start) * self._processes)]
 
-        for query, answers in spread(queries, work, min(self._lanes, len(queries))):
-            yield query, _verdict(query, answers)
+        for query, answers, seconds in spread(queries, work, min(self._lanes, len(queries))):
+            yield query, replace(_verdict(query, answers, budget), seconds=seconds)
 
     def close(self) -> None:
         """Close the engines."""
@@ -91,7 +96,7 @@ class Race:
         return answers
 
 
-def _verdict(query: Query, answers: list[Answer]) -> Answer:
+def _verdict(query: Query, answers: list[Answer], budget: Budget) -> Answer:
     decisive = [answer for answer in answers if answer.outcome is not Outcome.UNKNOWN]
     if len({answer.outcome for answer in decisive}) > 1:
         said = " but ".join(f"{answer.engine} says {answer.outcome}" for answer in decisive)
@@ -106,5 +111,7 @@ def _verdict(query: Query, answers: list[Answer]) -> Answer:
     if decisive:
         return decisive[0]
     # more time is what may help
-    late = [answer for answer in answers if answer.reason == "timeout"] or answers
-    return late[0] if late else Answer(Outcome.UNKNOWN, reason="timeout", engine=Race.name)
+    late = [answer for answer in answers if answer.reason in ("timeout", "budget")] or answers
+    if late:
+        return late[0]
+    return Answer(Outcome.UNKNOWN, reason=budget.why(0.0, asked=False), engine=Race.name)

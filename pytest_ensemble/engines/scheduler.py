@@ -9,7 +9,8 @@ for ever, and what a question needs is known before it is given more.
 
 Questions stand in *lanes*, one for each epsilon. Since an epsilon at which nothing can be decided may have
 any number of questions, time is shared between lanes first: two thirds go to the lane in which answers came
-fastest lately, one third to the others, by how many open questions they have.
+fastest lately (where none came, to the smallest epsilon: it is the easiest to prove), one third to the others,
+by how many open questions they have.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 __all__ = ["Lane", "Scheduler", "Task", "Turns"]
 
 FAVOURED = 2 / 3  # of the time is for the lane where answers come fastest
-MEMORY = 4.0  # seconds of a lane's time after which what came in them counts half
+MEMORY = 4.0  # seconds of a lane's time after which what came in them counts half,
+FEW = 0.1  # and answers, so counted, that are none
 
 Lane = float | None  # None: of what is done whichever lane has its time
 
@@ -77,8 +79,8 @@ class _Share:
 
     @property
     def rate(self) -> float:
-        """Answers a second, lately; of a lane that nothing is known of, a good guess."""
-        return (self.answers + 1) / (self.recent + 0.1)
+        """Answers a second, lately."""
+        return self.answers / self.recent if self.answers > FEW else 0.0
 
     def add(self, seconds: float, answers: int, share: float) -> None:
         self.time += seconds / share
@@ -148,7 +150,7 @@ class Scheduler(Generic[Work]):
         """The share of the time that is for a lane."""
         if len(counts) == 1:
             return 1.0
-        fastest = max(counts, key=lambda other: self._shares[other].rate)
+        fastest = max(counts, key=lambda other: (self._shares[other].rate, -other))
         if lane == fastest:
             return FAVOURED
         return (1 - FAVOURED) * counts[lane] / (counts.total() - counts[fastest])

@@ -158,7 +158,7 @@ class Workers:
             while True:
                 if budget.spent():
                     while todo:
-                        yield from _unknown(todo.popleft().queries, "budget")
+                        yield from _unknown(todo.popleft().queries, "unasked")
                 self._hand_out(todo, budget)
                 if steps is None and self._local and (own := _undeadly(todo)) is not None:
                     here.begin(own)

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import pytest
 
-from pytest_ensemble.analysis.analysis import UNASKED
 from pytest_ensemble.analysis.baseline import Move, Place, with_worst
 from pytest_ensemble.analysis.gates import Gate, Verdict, judge
 from pytest_ensemble.plugin import CHECKED, FAILURE, MARKS, state_of
@@ -94,7 +93,7 @@ class EnsembleGate:
         wanted = self._session.settings.suggest
         if wanted == "failing":
             failing = judge(gate, self._ensemble.scores(gate), self._ensemble.sample).verdict is Verdict.FAIL
-            if not failing or UNASKED in self._ensemble.undecided(gate.epsilon):
+            if not failing or self._ensemble.stopped(gate.epsilon):
                 return
         if wanted != "never":
             self._ensemble.suggest(epsilon=gate.epsilon)
@@ -114,7 +113,7 @@ class EnsembleGate:
             ruling.score.low,
             ruling.score.high,
             undecided,
-            UNASKED in undecided,
+            self._ensemble.stopped(gate.epsilon),
             gate.confidence,
             None if gate.confidence is None else gate.bound(ruling.score, self._ensemble.sample),
         )

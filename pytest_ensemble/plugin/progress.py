@@ -27,6 +27,7 @@ __all__ = ["Screen", "screen_of"]
 
 PATIENCE = 1.0  # seconds that solving takes before a live line appears
 REDRAW = 0.5  # seconds between two looks at the counts
+FIRST = 4.0  # seconds before the first plain line
 EVERY = 30.0  # seconds between two plain lines
 
 
@@ -58,7 +59,7 @@ class Screen:
 
     @contextlib.contextmanager
     def following(self, progress: Progress) -> Iterator[None]:
-        """Show it from the moment that engines are asked anything, until the end of the block."""
+        """Show it from the moment that something is said to be done, until the end of the block."""
         threads: list[threading.Thread] = []
         end = threading.Event()
 
@@ -122,5 +123,7 @@ class Screen:
         self._write(f"\r\x1b[K{back}")
 
     def _plain(self, progress: Progress, end: threading.Event) -> None:
-        while not end.wait(self._every):
+        wait = min(FIRST, self._every)
+        while not end.wait(wait):
             self._write(f"\n{self._prefix}{progress_line(progress, time.monotonic())}\n")
+            wait = self._every

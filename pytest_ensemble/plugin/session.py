@@ -128,7 +128,7 @@ class Session:
 
     def _from_settings(self, name: str, make: Callable[[], Value]) -> Value:
         try:
-            return self._once(name, make)
+            return self._once(name, make, doing={"pool": "reading models", "data": "reading data"}[name])
         except EnsembleError as error:
             raise type(error)(f"{error} (From {self.settings.sources[name]}.)") from None
 
@@ -138,7 +138,7 @@ class Session:
             return value
         if isinstance(value, (str, Path)):
             where = pattern_in(self.root, value)
-            return self._once(("pool", where), lambda: Pool.load(where))
+            return self._once(("pool", where), lambda: Pool.load(where), doing="reading models")
         if isinstance(value, Iterable):
             return self._keep(value, lambda: Pool(self._read_model(part) for part in value))
         raise self._not_a_pool(value)
@@ -147,7 +147,9 @@ class Session:
         """The pool with a pipeline's steps before its models, by name ("" for all others)."""
         key = ("prepared", self._digest_pool(pool), tuple(sorted(steps.items(), key=lambda item: item[0])))
         proofs = self.settings.certificates
-        return self._once(key, lambda: prepared_pool(pool, steps, proofs and proofs / "models"))
+        return self._once(
+            key, lambda: prepared_pool(pool, steps, proofs and proofs / "models"), doing="preparing models"
+        )
 
     def _read_model(self, value: Any) -> Model:
         if isinstance(value, Model):
@@ -168,7 +170,7 @@ class Session:
             return value
         if isinstance(value, (str, Path)):
             path = self.root / value
-            return self._once(("data", str(path)), lambda: load_data(path))
+            return self._once(("data", str(path)), lambda: load_data(path), doing="reading data")
         if isinstance(value, (tuple, list)) and len(value) == 2:
             return self._keep(value, lambda: read_data(value[0], value[1], "the fixture ensemble_data"))
         raise DataError(
@@ -201,7 +203,7 @@ class Session:
             return agreement_points(pool, data, count=mark.points, label=mark.label)
 
         def make() -> Subject:
-            found = self._once(("points", *points_key), points)
+            found = self._once(("points", *points_key), points, doing="looking for agreement points")
             analysis = Analysis(
                 pool,
                 found,
@@ -224,7 +226,8 @@ class Session:
         def measure() -> dict[str, float]:
             return {name: float(np.mean(model.predict(data.x) == data.y)) for name, model in pool.items()}
 
-        return self._once(("accuracy", self._digest_pool(pool), self._digest_data(data)), measure)
+        key = ("accuracy", self._digest_pool(pool), self._digest_data(data))
+        return self._once(key, measure, doing="measuring accuracies")
 
     def _digest_pool(self, pool: Pool) -> str:
         return digest([[name, model.sha256] for name, model in pool.items()])
@@ -237,11 +240,14 @@ class Session:
             self._digests[data] = content.hexdigest()
         return self._digests[data]
 
-    def _once(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """What `make` gives, or the error it raised, the first time."""
+    def _once(self, key: Hashable, make: Callable[[], Value], doing: str = "") -> Value:
+        """What `make` gives, or the error it raised, the first time; it is said what it is `doing`."""
         if key not in self._made:
             try:
-                self._made[key] = make()
+                with self._showing(Progress()) as progress:
+                    if doing:
+                        progress.tell(doing)
+                    self._made[key] = make()
             except EnsembleError as error:
                 self._made[key] = error.with_traceback(None)
         value: Any = self._made[key]
@@ -261,23 +267,25 @@ class Session:
         start = time.monotonic()
         if self.settings.budget is not None:
             analysis.deadline = start + max(0.0, self.settings.budget - self.spent)
-        analysis.progress = Progress(what)
         try:
-            with (
-                contextlib.nullcontext() if self.screen is None else self.screen.following(analysis.progress)
-            ):
+            with self._showing(Progress(what)) as analysis.progress:
                 yield
         finally:
             self.spent += time.monotonic() - start
             analysis.deadline = analysis.progress = None
+
+    @contextlib.contextmanager
+    def _showing(self, progress: Progress) -> Iterator[Progress]:
+        with contextlib.nullcontext() if self.screen is None else self.screen.following(progress):
+            yield progress
 
     def queries(self) -> Queries:
         """What all analyses gave to engines."""
         total = Queries()
         for analysis in self._analyses():
             stats, by_engine = analysis.stats, Counter[str]()
-            for (engine, stage), count in stats.solved.items():
-                by_engine[STORED_ANSWERS if stage == STORED else engine] += count
+            by_engine.update(stats.decided)
+            by_engine[STORED_ANSWERS] += sum(n for (_, stage), n in stats.solved.items() if stage == STORED)
             total += Queries(
                 stats.total,
                 stats.outcomes[Outcome.SAT],

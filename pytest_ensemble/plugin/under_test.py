@@ -118,6 +118,10 @@ class EnsembleUnderTest:
         """The scores that a gate judges, by subject; what was not asked counts as unknown."""
         return scores_of(gate, self.members, self._known(gate.epsilon))
 
+    def stopped(self, epsilon: float) -> bool:
+        """Whether --ensemble-fail-fast left out some queries at this radius."""
+        return self._analysis.stopped(self.members, epsilon)
+
     def undecided(self, epsilon: float) -> dict[str, int]:
         """How many queries at this radius are undecided, by reason; asks nothing."""
         open_ones = [pair for pair, tally in self._known(epsilon).items() if tally.unknown]

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 __all__ = ["Answer", "Bracket", "Outcome", "Reason"]
 
-Reason = Literal["", "timeout", "budget", "boundary", "unsupported", "crashed", "memory", "disagreement"]
+Reason = Literal[
+    "", "timeout", "budget", "unasked", "boundary", "unsupported", "crashed", "memory", "disagreement"
+]
 
 
 class Outcome(enum.StrEnum):
@@ -35,9 +37,10 @@ class Answer:
     Attributes:
         outcome: sat, unsat or unknown.
         witness: float32, shape of the point, for sat; else None.
-        reason: for unknown: timeout, budget (it ended before this query's turn), boundary (between the
-            proof's margin and a witness that replays), unsupported, crashed, memory, or disagreement (two
-            engines contradict each other).
+        reason: for unknown: timeout (the query's own time is over), budget (the whole budget was spent while
+            it was worked on), unasked (before its turn came), boundary (between the proof's margin and a
+            witness that replays), unsupported, crashed, memory, or disagreement (two engines contradict each
+            other).
         engine: who answered.
         stage: which part of that engine gave the answer; "" if none did.
         seconds: of work on this query, whatever came of it, and its share of work for several.

@@ -16,13 +16,14 @@ be read as they are. Scores are intervals `low .. high`: the ends differ where q
                   label: null for points of any label
     epsilons      [number]  all radii that scores were asked for
     mutual_error  [{ensemble, epsilon, pair: [a, b], low, high, sat, unsat, unknown, unasked}]  numbers of
-                  points; unasked: those of the unknown that no engine was asked about (--ensemble-fail-fast)
+                  points; unasked: those of the unknown that no engine worked on, because the budget was
+                  spent or the verdict certain before (--ensemble-fail-fast)
     uniqueness    [{ensemble, epsilon, member, low, high, unasked}]  unasked: queries of its pairs
     gates         [{ensemble, test, metric, epsilon, threshold, verdict, subject, low, high, undecided,
                   partial, confidence, bound}]
                   metric: "min_uniqueness" or "max_mutual_error"; verdict: "pass", "fail" or
                   "inconclusive"; subject: the worst member "a" or pair "a~b" with its score; undecided:
-                  number of undecided queries by reason, "not asked" among them; partial: true if the
+                  number of undecided queries by reason, "unasked" among them; partial: true if the
                   verdict was certain before all was asked (--ensemble-fail-fast): low .. high is wider than
                   it would be, the verdict is the same. confidence, bound: null, or what the gate asks for and
                   where the worst end is with it. The lists may know more, from other tests. A gate

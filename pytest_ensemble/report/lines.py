@@ -68,5 +68,5 @@ def queries_line(queries: Queries) -> str:
     return (
         f"{queries.total} queries: {queries.sat} sat, {queries.unsat} unsat, {unknown} unknown{reasons}"
         f"{by_engine}, in {queries.seconds:.1f} s"
-        + (f"; {'all' if not solved else stored} from the cache" if stored else "")
+        + (f"; {'all' if stored == queries.total else stored} from the cache" if stored else "")
     )

@@ -37,7 +37,9 @@ MOST_ROWS = 15
 MOST_PARTNERS = 5
 MOST_SWAPS = 3
 _ADVICE = {
-    "timeout": "raise --ensemble-timeout (or --ensemble-budget), or add --ensemble-jobs",
+    "timeout": "raise --ensemble-timeout; if that does not help, lower epsilon",
+    "budget": "raise --ensemble-budget or --ensemble-jobs; if that does not help, lower epsilon",
+    "unasked": "--ensemble-budget was spent before their turn; raise it, or ask about fewer points",
     "boundary": "scores are too close to a tie to tell; move epsilon a little",
     "unsupported": "this engine can't answer them; use --ensemble-engine=auto",
     "crashed": "the solver crashed on them; use --ensemble-engine=auto, or give it more memory",

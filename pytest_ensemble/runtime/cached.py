@@ -19,6 +19,7 @@ _WAIT = 0.1  # seconds between two looks at what others do
 _PATIENCE = 300.0  # seconds without anything new after which their work is done here
 _PORTIONS = 6  # that work is claimed in where others ask the same
 _LEAST = 8  # points of a portion: queries around a point are solved together
+_CUT = ("timeout", "budget", "unasked")  # reasons of what a deadline may have cut short
 _SLICE = 2.0  # seconds of a portion's first turn
 
 Solved = tuple[Query, Answer]
@@ -61,7 +62,8 @@ class CachedEngine:
                     todo += left
                     self._store.release()
                 elif budget.spent():
-                    yield from ((query, Answer(Outcome.UNKNOWN, reason="budget")) for query in todo)
+                    unasked = Answer(Outcome.UNKNOWN, reason="unasked")
+                    yield from ((query, unasked) for query in todo)
                     return
                 else:
                     time.sleep(_WAIT)
@@ -117,7 +119,7 @@ class CachedEngine:
         allowed = math.inf if budget.timeout is None else budget.timeout
         for query, answer in self._engine.solve(queries, own):
             # what a deadline cut short says nothing of how long it takes
-            cut = own.spent() and answer.reason in ("timeout", "budget") and answer.seconds < allowed
+            cut = own.spent() and answer.reason in _CUT and answer.seconds < allowed
             if cut and not budget.spent():
                 left.append(query)
                 continue

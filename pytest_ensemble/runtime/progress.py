@@ -19,14 +19,18 @@ class Progress:
 
     Attributes:
         what: test and gates that it is for.
+        doing: what is being done.
+        deadline: `time.monotonic()` at which solving must end, or None.
         asked: queries given to an engine so far; more may come.
         sat, unsat, unknown: of those that were answered.
         stored: of those, answered by earlier runs; they say nothing of how long the rest takes.
-        start: `time.monotonic()` when the first was given.
+        start: `time.monotonic()` when it began.
         begin: called then.
     """
 
     what: str = ""
+    doing: str = ""
+    deadline: float | None = None
     asked: int = 0
     sat: int = 0
     unsat: int = 0
@@ -35,13 +39,19 @@ class Progress:
     start: float = field(default_factory=time.monotonic)
     begin: Callable[[], None] | None = None
 
-    def ask(self, count: int) -> None:
-        """So many queries are given to an engine."""
-        first, self.asked = not self.asked, self.asked + count
-        if first:
+    def ask(self, count: int, deadline: float | None = None) -> None:
+        """So many queries are given to an engine, which has until the deadline."""
+        if not self.asked:
             self.start = time.monotonic()
-            if self.begin is not None:
-                self.begin()
+        self.asked, self.deadline = self.asked + count, deadline
+        self.tell(self.doing)
+
+    def tell(self, doing: str) -> None:
+        """Something is being done."""
+        self.doing = doing
+        if self.begin is not None:
+            begin, self.begin = self.begin, None
+            begin()
 
     def count(self, answer: Answer) -> None:
         """Take an answer into account."""
@@ -60,14 +70,20 @@ class Progress:
         return self.sat + self.unsat + self.unknown
 
     def seconds_left(self, now: float) -> float | None:
-        """By the pace so far; None before the first query is solved."""
+        """By the pace so far, and never beyond the deadline; None while nobody can tell."""
         answered = self.answered
         solved = answered - self.stored
-        return (self.asked - answered) * (now - self.start) / solved if solved > 0 else None
+        left = (self.asked - answered) * (now - self.start) / solved if solved > 0 else None
+        if self.deadline is None:
+            return left
+        rest = max(0.0, self.deadline - now)
+        return rest if left is None else min(left, rest)
 
 
 def progress_line(progress: Progress, now: float, width: int | None = None) -> str:
-    """Queries decided of those asked, outcomes and time left; what for, as far as the width allows.
+    """Queries decided of those asked, outcomes, time left, what is being done, and what for.
+
+    As far as the width allows. Before anything is asked, what is being done alone.
 
     Args:
         now: `time.monotonic()`.
@@ -76,17 +92,22 @@ def progress_line(progress: Progress, now: float, width: int | None = None) -> s
     sat, unsat, unknown = progress.sat, progress.unsat, progress.unknown
     left = progress.seconds_left(now)
     # undecided queries are done with, but not decided
+    passed, doing = duration(now - progress.start), printable(progress.doing)
+    if not progress.asked:
+        return "  ".join(part for part in (printable(progress.what), doing, passed) if part)[:width]
     parts = [
         f"{sat + unsat}/{progress.asked} decided",
         f"{sat} sat, {unsat} unsat, {unknown} unknown",
-        f"{duration(now - progress.start)}, {'? left' if left is None else f'{duration(left)} left'}",
+        f"{passed}, {'? left' if left is None else f'{duration(left)} left'}",
     ]
     counts = "  ".join(parts)
     what = printable(progress.what)
     if width is None:
-        return f"{what}  {counts}"
+        return "  ".join(part for part in (what, counts, doing) if part)
     if len(counts) > width:
         return "  ".join(parts[::2])[:width]
+    if doing and len(counts) + 2 + len(doing) <= width:
+        counts += f"  {doing}"
     room = width - len(counts) - 2
     if len(what) > room:
         what = f"...{what[3 - room :]}" if room > 8 else ""

@@ -236,7 +236,12 @@ def test_the_time_limit_is_a_fraction_of_seconds() -> None:
 def test_a_spent_budget_asks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(milp, "_ask", None)
     answer = ask(hard(), Budget(deadline=time.monotonic() - 1))
-    assert (answer.outcome, answer.reason) == (Outcome.UNKNOWN, "timeout")
+    assert (answer.outcome, answer.reason) == (Outcome.UNKNOWN, "unasked")
+
+
+def test_a_deadline_is_not_the_time_limit_of_a_query() -> None:
+    answer = ask(hard(), Budget(60.0, time.monotonic() + 0.4))
+    assert (answer.outcome, answer.reason) == (Outcome.UNKNOWN, "budget")
 
 
 def test_processes_give_the_same_answers() -> None:

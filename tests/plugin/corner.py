@@ -83,7 +83,7 @@ class Corner:
             time.sleep(float(os.environ.get("CORNER_SLOW", 0)))
             if os.environ.get("CORNER_CRASH") in names.split("~"):
                 os._exit(9)
-            reason = "timeout" if budget.spent() else unknown.get(names)
+            reason = budget.why(0.0, asked=False) if budget.spent() else unknown.get(names)
             if reason:
                 yield query, Answer(Outcome.UNKNOWN, reason=reason, engine=self.name)
                 continue

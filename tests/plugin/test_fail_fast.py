@@ -36,7 +36,7 @@ def test_a_failing_gate_stops_early_and_says_so(repo, spread):
     assert "(partial: stopped early)" in text
 
     (gate,) = report["gates"]
-    assert (gate["verdict"], gate["partial"], gate["undecided"]) == ("fail", True, {"not asked": 120 - asked})
+    assert (gate["verdict"], gate["partial"], gate["undecided"]) == ("fail", True, {"unasked": 120 - asked})
     assert gate["low"] < gate["high"] < 1
     assert sum(entry["unasked"] for entry in report["mutual_error"]) == 120 - asked
     assert all(entry["unasked"] == entry["unknown"] for entry in report["mutual_error"])

@@ -121,8 +121,8 @@ def test_a_spent_budget_is_inconclusive_not_a_pass(gated):
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert result.parseoutcomes() == {"inconclusive": 1}
     assert "release: inconclusive: " in said(result)
-    assert "(120 undecided: 120 timeout)" in said(result)
-    assert "raise --ensemble-timeout (or --ensemble-budget)" in said(result)
+    assert "(120 undecided: 120 unasked)" in said(result)
+    assert "--ensemble-budget was spent before their turn; raise it" in said(result)
 
 
 def test_the_budget_is_that_of_all_tests_together(monkeypatch):

@@ -37,12 +37,39 @@ def test_answers_of_earlier_runs_are_no_pace():
     assert progress(100, stored=50).seconds_left(120.0) is None
 
 
+def test_no_estimate_beyond_the_deadline():
+    found = progress(100, unsat=10)
+    assert found.seconds_left(110.0) == 90.0
+    found.deadline = 130.0
+    assert found.seconds_left(110.0) == 20.0
+    assert found.seconds_left(140.0) == 0.0
+    waiting = progress(100)
+    waiting.deadline = 130.0
+    assert waiting.seconds_left(110.0) == 20.0
+
+
+def test_before_anything_is_asked_it_says_what_is_done():
+    found = Progress(start=100.0)
+    found.tell("reading models")
+    assert progress_line(found, 103.0) == "reading models  3 s"
+    assert progress_line(found, 103.0, 10) == "reading mo"
+
+
+def test_what_is_being_done_stands_at_the_end_where_there_is_room():
+    found = progress(100, 2, 7, 1)
+    found.tell("bounds of m1")
+    line = progress_line(found, 110.0)
+    assert line.endswith("10 s, 1:30 min left  bounds of m1")
+    assert "bounds" not in progress_line(found, 110.0, 70)
+
+
 def test_it_begins_with_the_first_query():
     begun = []
     found = Progress(begin=lambda: begun.append(1))
     assert not begun
     found.ask(3)
     found.ask(4)
+    found.tell("bounds")
     assert (begun, found.asked) == ([1], 7)
 
 
