@@ -9,12 +9,13 @@ for ever, and what a question needs is known before it is given more.
 
 Questions stand in *lanes*, one for each epsilon. Since an epsilon at which nothing can be decided may have
 any number of questions, time is shared between lanes first: two thirds go to the lane in which answers came
-fastest lately (where none came, to the smallest epsilon: it is the easiest to prove), one third to the others,
-by how many open questions they have.
+fastest lately, one third to the others, by how many open questions they have. Where no answers came, all
+share by those numbers.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,8 +25,8 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 __all__ = ["Lane", "Scheduler", "Task", "Turns"]
 
 FAVOURED = 2 / 3  # of the time is for the lane where answers come fastest
-MEMORY = 4.0  # seconds of a lane's time after which what came in them counts half,
-FEW = 0.1  # and answers, so counted, that are none
+MEMORY = 4.0, 1 / 3  # seconds of a lane's time, at least, and share of it after which what came counts half
+FEW = 0.1  # answers, so counted, that are none
 
 Lane = float | None  # None: of what is done whichever lane has its time
 
@@ -70,23 +71,31 @@ class _Share:
 
     Attributes:
         time: seconds, divided by the share that it was entitled to: the lane with the least is next.
+        had: seconds.
         recent, answers: seconds and answers, of which the older count less.
+        since: seconds without an answer.
     """
 
     time: float
+    had: float = 0.0
     recent: float = 0.0
     answers: float = 0.0
+    since: float = 0.0
 
     @property
     def rate(self) -> float:
-        """Answers a second, lately."""
-        return self.answers / self.recent if self.answers > FEW else 0.0
+        """Answers a second, lately; no more than one in the time since the last."""
+        if self.answers < FEW:
+            return 0.0
+        return min(self.answers / self.recent, 1 / self.since if self.since else math.inf)
 
     def add(self, seconds: float, answers: int, share: float) -> None:
         self.time += seconds / share
-        fade = 0.5 ** (seconds / MEMORY)
+        self.had += seconds
+        fade = 0.5 ** (seconds / max(MEMORY[0], MEMORY[1] * self.had))
         self.recent = self.recent * fade + seconds
         self.answers = self.answers * fade + answers
+        self.since = 0.0 if answers else self.since + seconds
 
 
 class Scheduler(Generic[Work]):
@@ -150,7 +159,9 @@ class Scheduler(Generic[Work]):
         """The share of the time that is for a lane."""
         if len(counts) == 1:
             return 1.0
-        fastest = max(counts, key=lambda other: (self._shares[other].rate, -other))
+        fastest = max(counts, key=lambda other: self._shares[other].rate)
+        if not self._shares[fastest].rate:
+            return counts[lane] / counts.total()
         if lane == fastest:
             return FAVOURED
         return (1 - FAVOURED) * counts[lane] / (counts.total() - counts[fastest])
