@@ -62,6 +62,7 @@ def load_workload(
     mnist: Path | None,
     *,
     hidden: Sequence[int] | None = (30,),
+    deployed: tuple[str, bool] | None = None,
     networks: int = 10,
     points: int = 200,
     label: int | None = 0,
@@ -72,6 +73,7 @@ def load_workload(
         dataset: one of DATASETS.
         mnist: the folder with the idx files of MNIST.
         hidden, networks: the pool; trained if it is not cached.
+        deployed: a kind of `training.deployed_pool` instead, and whether it is trained adversarially.
         points, label: how many agreement points of the test images, of one label or of any (None).
     """
     place = data.folder(dataset, mnist)
@@ -79,7 +81,10 @@ def load_workload(
     def train() -> data.Images:
         return _images(place, "train")
 
-    if hidden is None:
+    if deployed is not None:
+        kind, adversarial = deployed
+        pool = training.deployed_pool(dataset, train, kind, networks, adversarial=adversarial)
+    elif hidden is None:
         pool = training.conv_pool(dataset, train, networks)
     else:
         pool = training.trained_pool(dataset, train, hidden, networks)

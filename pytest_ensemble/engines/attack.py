@@ -137,9 +137,12 @@ def climb(
     for _ in range(_GENERATIONS):
         checkpoint()
         children = np.repeat(parents, -(-count // len(parents)), axis=0)
-        moved = rng.random(children.shape) < 10.0 ** rng.uniform(-3, -0.3, size=(len(children), 1))
-        steps = np.where(moved, rng.integers(-8, 9, size=children.shape), 0)
-        children = project(children + steps * np.spacing(np.maximum(np.abs(children), np.float32(1e-2))))
+        share = (10.0 ** rng.uniform(-3, -0.3, size=(len(children), 1))).astype(np.float32)
+        moved = np.nonzero(rng.random(children.shape, dtype=np.float32) < share)
+        values = children[moved]
+        steps = rng.integers(-8, 9, size=len(values), dtype=np.int8)
+        children[moved] += steps * np.spacing(np.maximum(np.abs(values), np.float32(1e-2)))
+        children = project(children)
         everyone = np.concatenate([parents, children])
         errors = execute(everyone)
         # the least error counts; the mean tells apart those that share it

@@ -7,7 +7,7 @@ level proven and the smallest level with a witness.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -162,6 +162,7 @@ class Board:
         self.spent = np.zeros(self.asked.shape)
         self.tried = np.zeros(self.asked.shape, np.bool_)
         self.version = 0
+        self._memory: dict[str, Array] = {}  # what holds until something changes
         self._origins_tried = False
         size = max(map(len, self.teams))
         padded = np.array([(*team, *(size - len(team)) * (-1,)) for team in self.teams])
@@ -350,12 +351,26 @@ class Board:
             large = ~fits.reshape(len(self.levels), len(self.labels)).T
             cells = np.flatnonzero(self._membership[self.team, index] > 0)
             self.given_up[cells] = np.where(large[self.point[cells]], BOUNDARY, self.given_up[cells])
-            self.version += 1
+            self.changed()
 
     # --- what is open -----------------------------------------------------------------------------
 
+    def changed(self) -> None:
+        """Something was done: what is open has to be found anew."""
+        self.version += 1
+        self._memory.clear()
+
+    def _remember(self, name: str, find: Callable[[], Array]) -> Array:
+        if name not in self._memory:
+            self._memory[name] = find()
+            self._memory[name].flags.writeable = False
+        return self._memory[name]
+
     def open(self) -> NDArray[np.bool_]:
-        """(C, E): what is asked, neither settled nor given up."""
+        """(C, E): what is asked, neither settled nor given up. Not to be changed."""
+        return self._remember("open", self._find_open)
+
+    def _find_open(self) -> NDArray[np.bool_]:
         level = np.arange(len(self.levels))
         settled = (level <= self.proven[:, None]) | (level >= self.found[:, None])
         return np.asarray(self.asked & ~settled & (self.given_up == 0))
@@ -377,15 +392,17 @@ class Board:
         axis = axis_of(self._networks)
         return (axis.neurons + self.models[0].input_size) * self.asked.shape[1] * len(self.labels)
 
-    def needed(self, *, pairs: bool = False) -> NDArray[np.bool_]:
-        """(M, P, E): around which points and at which levels networks are part of open cells.
+    def needed(self) -> NDArray[np.bool_]:
+        """(M, P, E): around which points and at which levels networks are part of open cells."""
+        return self._remember("needed", lambda: self._find_needed(1))
 
-        `pairs`: of cells with several networks.
-        """
+    def needed_in_pairs(self) -> NDArray[np.bool_]:
+        """The same of cells with several networks."""
+        return self._remember("needed in pairs", lambda: self._find_needed(2))
+
+    def _find_needed(self, least: int) -> NDArray[np.bool_]:
         needed = np.zeros((len(self.models), *self.grid), np.bool_)
-        open_ = self.open()
-        if pairs:
-            open_ &= self._sizes[:, None] > 1
+        open_ = self.open() & (self._sizes[:, None] >= least)
         for members in self.members.T:
             own = np.flatnonzero((members >= 0) & open_.any(axis=1))
             np.logical_or.at(needed, (members[own], self.point[own]), open_[own])
@@ -408,7 +425,7 @@ class Board:
         """Networks can't be brought to some labels, (m,), nor can they at smaller levels."""
         if len(network):
             np.maximum.at(self.unreachable, (network, point, target), level)
-            self.version += 1
+            self.changed()
 
     def news(self) -> list[Known]:
         """What is asked and was settled since this was last called."""
@@ -426,14 +443,14 @@ class Board:
         new = level > self.proven[cells]
         if new.any():
             np.maximum.at(self.proven, cells, level)
-            self.version += 1
+            self.changed()
 
     def give_up(self, which: NDArray[np.bool_], reason: int) -> None:
         """Nothing more is tried for some levels of cells, (C, E)."""
         new = which & (self.given_up == 0)
         if new.any():
             self.given_up[new] = reason
-            self.version += 1
+            self.changed()
 
     def prove_by_singles(self) -> None:
         """One robust member settles its teams."""
@@ -452,7 +469,7 @@ class Board:
         """
         if not len(x):
             return
-        self.version += 1
+        self.changed()
         origin = self.origins[point]
         step = x - origin
         far = np.maximum(np.abs(step).max(axis=1, keepdims=True), np.float32(1e-30))
@@ -555,7 +572,7 @@ class Board:
     def _witnessed(self, cell: int, level: int, x: NDArray[np.float32]) -> None:
         self.found[cell] = level
         self.witnesses[cell] = x
-        self.version += 1
+        self.changed()
 
 
 @lru_cache(maxsize=32)

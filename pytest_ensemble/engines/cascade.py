@@ -194,7 +194,7 @@ class _Work:
             if not kept:
                 del self._queries[place]
                 self.board.asked[place] = False
-                self.board.version += 1
+                self.board.changed()
 
     def unanswered(self) -> list[Query]:
         """What stays open, as queries."""

@@ -116,13 +116,14 @@ class Stage(ABC):
         """See `Task`."""
         self._served[:] = 0
         before = int(self.board.open().sum())
-        self.board.version += 1
         try:
             with stopping(self._limits.stop):
                 self._step(lane)
         except OutOfTime:
             if self._limits.stop():
                 raise
+        finally:
+            self.board.changed()
         return max(0, before - int(self.board.open().sum()))
 
     def charge(self, seconds: float) -> None:
@@ -217,6 +218,8 @@ class _AttackTeams(Stage):
         self._tried = np.full(len(board.team), len(board.levels))
         size = squad.members.shape[1]
         self._estimate = 2 * size * _SHORT * squad.cost / _SPEED
+        self._took = self._estimate  # seconds of a cell, as measured
+        self._working = 0
         if size == 1:  # that is what was done for the network alone
             self._tried[:] = -1
 
@@ -232,9 +235,10 @@ class _AttackTeams(Stage):
     def _step(self, lane: Lane) -> None:
         board, squad = self.board, self.squad
         cells, top = self._open()
-        most = int(np.clip(_STEP / self._estimate, *_ASCENDING))
+        most = int(np.clip(_STEP / self._took, *_ASCENDING))
         cells = cells[:: max(1, min(2, len(cells) // most))][:most]
         level, team = top[cells], squad.place_of(board.team[cells])
+        self._working = len(cells)
         share = np.zeros(board.asked.shape)
         share[cells, level] = 1
         with self._serve(share):
@@ -249,6 +253,12 @@ class _AttackTeams(Stage):
                     squad.chains, team, start, low, high, board.labels[point], steps=_SHORT, reach=0.5
                 )
                 board.offer(point[least > 0], x[least > 0])
+
+    def charge(self, seconds: float) -> None:
+        """See `Task`."""
+        super().charge(seconds)
+        if self._working:
+            self._took, self._working = seconds / self._working, 0
 
 
 # --- searches -------------------------------------------------------------------------------------
@@ -359,6 +369,7 @@ class _SearchSingles(_Search):
     def __init__(self, board: Board, squad: Squad, limits: Limits, proofs: Proofs | None) -> None:
         self.networks = squad.members[:, 0]
         super().__init__(board, squad, limits, proofs, (len(squad.members), *board.grid))
+        self._opened = -1, np.zeros(0, np.bool_)  # at a version of the board
 
     @cached_property
     def _search(self) -> BranchAndBound:
@@ -391,7 +402,10 @@ class _SearchSingles(_Search):
         return left
 
     def _open(self) -> NDArray[np.bool_]:
-        return self.board.needed(pairs=True)[self.networks] & self._left().any(axis=3)
+        if self._opened[0] != self.board.version:
+            open_ = self.board.needed_in_pairs()[self.networks] & self._left().any(axis=3)
+            self._opened = self.board.version, open_
+        return self._opened[1]
 
     def _cells_of(self, share: Array) -> Array:
         whole = np.zeros((len(self.board.models), *self.board.grid))

@@ -46,7 +46,9 @@ class Work:
         self.end = dict.fromkeys(self.questions, self.turn)
 
     def open(self, lane: Lane) -> list[str]:
-        return [name for name, (own, _) in self.questions.items() if own == lane and name not in self.answered]
+        return [
+            name for name, (own, _) in self.questions.items() if own == lane and name not in self.answered
+        ]
 
     def turns(self) -> Mapping[Lane, Turns]:
         lanes = {lane: self.open(lane) for lane, _ in self.questions.values()}
