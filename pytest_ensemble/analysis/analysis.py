@@ -20,6 +20,7 @@ from pytest_ensemble.analysis.scores import Interval, Pair, Tally, make_pair, pa
 from pytest_ensemble.analysis.selection import Swap, iterate
 from pytest_ensemble.analysis.stats import Stats
 from pytest_ensemble.engines import make_engine
+from pytest_ensemble.engines.attack import polish
 from pytest_ensemble.engines.base import Budget, Engine
 from pytest_ensemble.engines.marabou_process import available
 from pytest_ensemble.errors import QueryError
@@ -27,6 +28,7 @@ from pytest_ensemble.networks.pool import Pool, ensemble_accuracy
 from pytest_ensemble.queries.answer import Answer, Bracket, Outcome
 from pytest_ensemble.queries.ball import Ball, Bounds, read_bounds
 from pytest_ensemble.queries.query import Query, make_query
+from pytest_ensemble.queries.shrink import shrink
 from pytest_ensemble.runtime.cached import CachedEngine
 from pytest_ensemble.runtime.progress import Progress
 from pytest_ensemble.runtime.store import Store
@@ -35,6 +37,7 @@ __all__ = ["UNASKED", "Analysis"]
 
 UNASKED = "unasked"  # why something is unknown that no engine worked on, or was asked about
 _ANSWERS = 50  # after which `until` is asked
+_SHOWN = 5  # points at which counterexamples of a pair are looked at
 _SECONDS = 0.1  # or after these, where answers come slowly
 
 
@@ -96,6 +99,7 @@ class Analysis:
         self._answers: dict[tuple[Pair, int, float], Answer] = {}
         self._asked: set[float] = set()
         self._counts: dict[Pair, dict[float, Counter[Outcome]]] = {}  # of points, where they were needed
+        self._shown: dict[tuple[Pair, float], list[tuple[float, int, NDArray[np.float32]]]] = {}
         self._stopped: set[tuple[Pair, float]] = set()  # `until` left some of their points out
 
     def close(self) -> None:
@@ -228,6 +232,40 @@ class Analysis:
             return self._open[(a, b), point, epsilon]
         witness = self._shaped(bracket.witness, point) if outcome is Outcome.SAT else None
         return Answer(outcome, witness, engine=self.engine.name, stage="bracket")
+
+    def counterexamples(
+        self, pair: Sequence[str], epsilon: float, count: int = 1
+    ) -> list[tuple[int, NDArray[np.float32]]]:
+        """Inputs that both of a pair misclassify, as (point, input of shape (n,)), the nearest to theirs first.
+
+        Around the first points at which some are known; asks nothing. Each is searched for anew and made
+        smaller, so that it is the same whoever found an error there.
+        """
+        names = make_pair(*self.pool.select(pair))
+        if (names, epsilon) not in self._shown:
+            sat = [k for k in range(len(self.points)) if self.outcome(names, k, epsilon) is Outcome.SAT]
+            self._shown[names, epsilon] = [self._show(names, k, epsilon) for k in sat[:_SHOWN]]
+        shown = sorted(self._shown[names, epsilon], key=lambda one: one[0])
+        return [(point, x) for _, point, x in shown[:count]]
+
+    def _show(self, pair: Pair, point: int, epsilon: float) -> tuple[float, int, NDArray[np.float32]]:
+        """Distance, point and input."""
+        query = self.query(pair, point, epsilon)
+        found = polish(query, query.ball.center[None])
+        if found is None:
+            found = self._bracket(pair, point).witness
+        assert found is not None
+        small = shrink(query, found)
+        return float(query.ball.distance(small)[0]), point, small
+
+    def outcome(self, pair: Sequence[str], point: int, epsilon: float) -> Outcome:
+        """What is known of two members around a point; asks nothing."""
+        return self.bracket(pair, point).outcome(epsilon)
+
+    @property
+    def asked(self) -> tuple[float, ...]:
+        """The epsilons that were asked for, ascending."""
+        return tuple(sorted(self._asked))
 
     def bracket(self, pair: Sequence[str], point: int) -> Bracket:
         """What is known of two members around a point at every epsilon; asks nothing."""

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_ensemble.analysis.analysis import Analysis
-from pytest_ensemble.analysis.scores import Pair, pairs_of
-from pytest_ensemble.queries.answer import Bracket, Outcome
+from pytest_ensemble.analysis.scores import pairs_of
+from pytest_ensemble.queries.answer import Outcome
 from pytest_ensemble.report.entries import Counterexample, Curve
 from pytest_ensemble.report.layout import image_layout
 
@@ -22,12 +22,14 @@ _NUMBERS = 40_000  # in the gallery of one ensemble and epsilon, about
 
 
 def curves(analysis: Analysis, ensemble: str, members: Sequence[str]) -> Iterator[Curve]:
-    """The curve of every pair of members, from what is known now; asks nothing."""
+    """The curve of every pair of members, from what is known at epsilons that were asked; asks nothing."""
     for pair in pairs_of(members):
-        known = _known(analysis, pair).values()
-        witnessed = sorted(b.witnessed for b in known if math.isfinite(b.witnessed))
-        proven = sorted(b.proven for b in known if b.proven >= 0)
-        yield Curve(ensemble, pair, len(analysis.points), tuple(witnessed), tuple(proven))
+        witnessed, proven = [], []
+        for point in range(len(analysis.points)):
+            known = {e: analysis.outcome(pair, point, e) for e in analysis.asked}
+            witnessed += [e for e in analysis.asked if known[e] is Outcome.SAT][:1]
+            proven += [e for e in analysis.asked if known[e] is Outcome.UNSAT][-1:]
+        yield Curve(ensemble, pair, len(analysis.points), tuple(sorted(witnessed)), tuple(sorted(proven)))
 
 
 def gallery(
@@ -37,26 +39,23 @@ def gallery(
     epsilon: float,
     image_shape: tuple[int, ...] | None,
 ) -> Iterator[Counterexample]:
-    """For the pairs that err most within `epsilon`, the inputs nearest to their points; asks nothing.
+    """For the pairs that err most within `epsilon`, inputs near to their points; asks nothing.
 
     Args:
         image_shape: of one input where it is flat in models and data; None to leave it so.
     """
     shape = sample_shape(analysis, image_shape)
     size = math.prod(shape)
-    found: dict[Pair, dict[int, Bracket]] = {}
-    for pair in pairs_of(members):
-        known = _known(analysis, pair)
-        sat = {point: b for point, b in known.items() if b.outcome(epsilon) is Outcome.SAT}
-        if sat:
-            found[pair] = dict(sorted(sat.items(), key=lambda item: (item[1].witnessed, item[0])))
-    worst = sorted(found, key=lambda pair: (-len(found[pair]), pair))[:_PAIRS]
-    chosen = [(pair, point) for k in range(_EACH) for pair in worst for point in [*found[pair]][k : k + 1]]
-    for pair, point in chosen[: max(1, _NUMBERS // (2 * size))]:
-        bracket = found[pair][point]
-        assert bracket.witness is not None
+    points = range(len(analysis.points))
+    errors = {
+        pair: sum(analysis.outcome(pair, point, epsilon) is Outcome.SAT for point in points)
+        for pair in pairs_of(members)
+    }
+    worst = [pair for pair in sorted(errors, key=lambda pair: (-errors[pair], pair)) if errors[pair]]
+    found = {pair: analysis.counterexamples(pair, epsilon, _EACH) for pair in worst[:_PAIRS]}
+    chosen = [(pair, *one) for k in range(_EACH) for pair, own in found.items() for one in own[k : k + 1]]
+    for pair, point, witness in chosen[: max(1, _NUMBERS // (2 * size))]:
         x = np.asarray(analysis.points.x[point], np.float32).reshape(-1)
-        witness = bracket.witness.reshape(-1)
         said = {name: analysis.pool[name].classify(witness[None]) for name in members}
         kept = size <= _NUMBERS
         yield Counterexample(
@@ -65,7 +64,7 @@ def gallery(
             point,
             int(analysis.points.indices[point]),
             int(analysis.points.labels[point]),
-            bracket.witnessed,
+            float(analysis.query(pair, point, epsilon).ball.distance(witness)[0]),
             shape,
             numbers(x) if kept else None,
             numbers(witness) if kept else None,
@@ -85,9 +84,3 @@ def sample_shape(analysis: Analysis, given: tuple[int, ...] | None) -> tuple[int
 def numbers(x: NDArray[np.float32]) -> tuple[float, ...]:
     """The shortest numbers that float32 reads as these."""
     return tuple(float(str(value)) for value in x.reshape(-1))
-
-
-def _known(analysis: Analysis, pair: Pair) -> dict[int, Bracket]:
-    """Brackets by point, but of those that contradict themselves."""
-    brackets = {point: analysis.bracket(pair, point) for point in range(len(analysis.points))}
-    return {point: bracket for point, bracket in brackets.items() if not bracket.contradictory}

@@ -34,13 +34,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Remember which gates have to be checked, also those that other hooks have added meanwhile."""
     state = session.config.stash.get(STATE, None)
     if state is not None:
-        from pytest_ensemble.plugin.markers import read_item
+        from pytest_ensemble.plugin.markers import id_of, read_item
         from pytest_ensemble.plugin.state import declared_gates
 
         problems = [problem for item in session.items for problem in read_item(item, state.settings, MARKS)]
         if problems:
             raise pytest.UsageError("\n".join(problems))
         state.declared = declared_gates(session.items)
+        state.tests = [id_of(item) for item in session.items if item.stash.get(MARKS, None) is not None]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -113,7 +114,9 @@ def pytest_testnodedown(node: Any, error: object | None) -> None:
     if output:
         from pytest_ensemble.report.document import Document
 
-        state_of(node.config).workers[node.gateway.id] = Document.from_json(json.loads(output))
+        said, state = json.loads(output), state_of(node.config)
+        state.workers[node.gateway.id] = Document.from_json(said["document"])
+        state.tests = state.tests or said["tests"]  # all workers collect the same
     elif output is None and node.gateway.id not in (lost := state_of(node.config).lost):
         lost.append(node.gateway.id)
 
@@ -136,7 +139,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
             state.session.audit(state.settings.audit)
         state.session.close()
     if hasattr(config, "workeroutput"):
-        config.workeroutput[_OUTPUT] = json.dumps(state.document().to_json())
+        said = {"document": state.document().to_json(), "tests": state.tests}
+        config.workeroutput[_OUTPUT] = json.dumps(said)
         return
     from pytest_ensemble.plugin import failures
 

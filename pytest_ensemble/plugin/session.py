@@ -285,7 +285,8 @@ class Session:
         for analysis in self._analyses():
             stats, by_engine = analysis.stats, Counter[str]()
             by_engine.update(stats.decided)
-            by_engine[STORED_ANSWERS] += sum(n for (_, stage), n in stats.solved.items() if stage == STORED)
+            stored = sum(count for (_, stage), count in stats.solved.items() if stage == STORED)
+            by_engine.update({STORED_ANSWERS: stored} if stored else {})
             total += Queries(
                 stats.total,
                 stats.outcomes[Outcome.SAT],

@@ -38,6 +38,7 @@ class State:
         settings: of this session.
         entries: what tests of this process found.
         declared: gates of the tests that were selected, in their order, as not checked.
+        tests: ids of the selected tests that use the plugin, in their order.
         workers: documents of pytest-xdist's workers, by worker.
         lost: workers that ended without saying what they found.
         session: what tests share; None until one uses the plugin.
@@ -51,6 +52,7 @@ class State:
     baseline: Baseline | None = None
     entries: list[Entry] = field(default_factory=list)
     declared: list[GateResult] = field(default_factory=list)
+    tests: list[str] = field(default_factory=list)
     workers: dict[str, Document] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
     session: Session | None = None
@@ -80,7 +82,7 @@ class State:
             notes += self.session.store.notes
         unique = tuple(dict.fromkeys(notes))
         run = Run(self.settings.command, self.settings.given)
-        return Document.of([*others, *gates.values()], queries, versions(), audit, unique, run)
+        return Document.of([*others, *gates.values()], queries, versions(), audit, unique, run, self.tests)
 
 
 def _identity(gate: GateResult) -> tuple[str, str, float, float, float | None]:

@@ -16,8 +16,7 @@ from pytest_ensemble.analysis.statistics import Sample
 from pytest_ensemble.errors import QueryError
 from pytest_ensemble.plugin import exhibits
 from pytest_ensemble.plugin.session import Session, Subject, digest, plain_bounds
-from pytest_ensemble.queries.answer import Answer, Outcome
-from pytest_ensemble.queries.shrink import shrink
+from pytest_ensemble.queries.answer import Answer
 from pytest_ensemble.report import entries
 
 __all__ = ["EnsembleUnderTest"]
@@ -133,31 +132,24 @@ class EnsembleUnderTest:
         self._record(float(epsilon), self._known(epsilon))
 
     def show(self, pair: Pair, epsilon: float) -> None:
-        """Put an input on which both err into the report: the one nearest to its point, made smaller."""
-        brackets = [self._analysis.bracket(pair, point) for point in range(len(self.points))]
-        found = [point for point, b in enumerate(brackets) if b.outcome(epsilon) is Outcome.SAT]
-        if not found:
-            return
-        point = min(found, key=lambda k: brackets[k].witnessed)
-        known = brackets[point].witness
-        assert known is not None
-        query = self._analysis.query(pair, point, epsilon)
-        witness = shrink(query, known)
+        """Put an input on which both err into the report."""
         pool = self._analysis.pool
-        self._entries.append(
-            entries.Example(
-                self.key,
-                epsilon,
-                pair,
-                point,
-                int(self.points.indices[point]),
-                int(self.points.labels[point]),
-                {name: int(pool[name].predict(witness.reshape(1, -1))[0]) for name in pair},
-                float(query.ball.distance(witness)[0]),
-                int(np.count_nonzero(witness.reshape(-1) != query.ball.center)),
-                int(witness.size),
+        for point, witness in self._analysis.counterexamples(pair, epsilon):
+            ball = self._analysis.query(pair, point, epsilon).ball
+            self._entries.append(
+                entries.Example(
+                    self.key,
+                    epsilon,
+                    pair,
+                    point,
+                    int(self.points.indices[point]),
+                    int(self.points.labels[point]),
+                    {name: int(pool[name].predict(witness[None])[0]) for name in pair},
+                    float(ball.distance(witness)[0]),
+                    int(np.count_nonzero(witness != ball.center)),
+                    int(witness.size),
+                )
             )
-        )
 
     # --- inside -----------------------------------------------------------------------------------
 

@@ -56,6 +56,7 @@ be read as they are. Scores are intervals `low .. high`: the ends differ where q
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -138,26 +139,37 @@ class Document:
         audit: AuditResult | None = None,
         notes: tuple[str, ...] = (),
         run: Run | None = None,
+        tests: Sequence[str] = (),
     ) -> Document:
         """A document of these entries; the later of two with one key counts, tests of ensembles add up.
 
-        But of two scores that of which less was left unasked, and curves add what they know.
+        But of two scores that of which less was left unasked, of two counterexamples the nearer, and curves
+        add what they know.
+
+        Args:
+            tests: ids of all tests in the order in which lists are to be; others come last.
         """
+        entries = list(entries)
         merged: dict[tuple[Any, ...], Entry] = {}
         for entry in entries:
             key = (type(entry), *(getattr(entry, name) for name in _IDENTITY[type(entry)]))
             if isinstance(entry, Ensemble) and isinstance(known := merged.get(key), Ensemble):
-                tests = tuple(sorted({*known.tests, *entry.tests}))
-                entry = dataclasses.replace(entry, tests=tests)
+                both = tuple(sorted({*known.tests, *entry.tests}))
+                entry = dataclasses.replace(entry, tests=both)
             if isinstance(entry, Curve) and isinstance(other := merged.get(key), Curve):
                 entry = other.merge(entry)
             if isinstance(entry, (MutualError, Uniqueness)):
                 known_score = merged.get(key)
                 if isinstance(known_score, type(entry)) and known_score.unasked < entry.unasked:
                     continue
+            if isinstance(entry, Counterexample):
+                shown = merged.get(key)
+                if isinstance(shown, Counterexample) and shown.distance <= entry.distance:
+                    continue
             merged[key] = entry
+        order = _Order(tests, merged.values())
         lists = {
-            name: tuple(entry for entry in merged.values() if isinstance(entry, kind))
+            name: tuple(sorted((entry for entry in merged.values() if isinstance(entry, kind)), key=order))
             for name, kind in _LISTS.items()
         }
         return cls(
@@ -201,6 +213,42 @@ class Document:
         run = _read(Run, value.get("run", {"command": "", "settings": {}}))
         queries = _read(Queries, value["queries"])
         return cls.of(entries, queries, value["versions"], audit, notes, run)
+
+
+class _Order:
+    """Sorts entries by the first test of their ensemble, or their own, then by epsilon.
+
+    Counterexamples and examples by pair, those that err most first. What is the same keeps its order.
+    """
+
+    def __init__(self, tests: Sequence[str], entries: Iterable[Entry]) -> None:
+        self._tests = {test: place for place, test in enumerate(tests)}
+        entries = list(entries)
+        self._errors: Counter[Any] = Counter()
+        for entry in entries:
+            if isinstance(entry, MutualError):
+                key = entry.ensemble, entry.pair
+                self._errors[key] = max(self._errors[key], entry.sat)
+        self._first = {
+            entry.ensemble: min(map(self._place, entry.tests))
+            for entry in entries
+            if isinstance(entry, Ensemble)
+        }
+
+    def __call__(self, entry: Entry) -> tuple[Any, ...]:
+        if isinstance(entry, (GateResult, Comparison)):
+            return (self._place(entry.test),)
+        first = self._first.get(entry.ensemble, len(self._tests))
+        if isinstance(entry, (MutualError, Uniqueness, Suggestion)):
+            return first, entry.epsilon
+        if isinstance(entry, Example):
+            return first, entry.epsilon, -self._errors[entry.ensemble, entry.pair], entry.pair
+        if isinstance(entry, Counterexample):
+            return first, -self._errors[entry.ensemble, entry.pair], entry.pair, entry.distance, entry.point
+        return (first,)
+
+    def _place(self, test: str) -> int:
+        return self._tests.get(test, len(self._tests))
 
 
 _LISTS: dict[str, type[Entry]] = {

@@ -221,7 +221,7 @@ def test_nothing_starves(tasks: list[list[tuple[float, float]]], turn: float) ->
     for own in works:
         for name, (_, cost) in own.questions.items():
             if cost < HOPELESS:
-                # its lane's share may be a third, by numbers; each other gets at most twice as much, or a turn
+                # its lane may have a third, by numbers; each other gets at most twice as much, or a turn
                 assert own.answered[name] <= 3 * count * (count + 1) * (2 * cost + turn + STEP)
 
 

@@ -16,8 +16,8 @@ release: m2 uniqueness 0.800 < 0.900 at epsilon 0.1 (worst pair m2~m3, mutual er
   m4       1.000        0.900        0/60   pass
 
   m2 errs with     m1 0.200   m3 0.400   m4 0.000
-  example          point 0 (row 0 of the data), label 0: m2 says 1, m3 says 1
-                   2 of 5 values changed, by at most 0.05; replayed in onnxruntime
+  example          point 4 (row 4 of the data), label 0: m2 says 1, m3 says 1
+                   2 of 5 values changed, by at most 0.046; replayed in onnxruntime
   suggestion       replace m2 with m5: uniqueness 0.800 -> 1.000; ensemble accuracy 1.000 -> 1.000
   rerun            pytest "tests/test_release.py::test_it"
 """
