@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from benchmarks.workloads import CLIP, Workload
 from pytest_ensemble.analysis.analysis import Analysis
-from pytest_ensemble.engines import make_engine, stages
+from pytest_ensemble.engines import joint_search, make_engine
 from pytest_ensemble.engines.bounds import Rows
 from pytest_ensemble.engines.branch_and_bound import BranchAndBound
 from pytest_ensemble.engines.chains import Frame, Index
@@ -65,7 +65,7 @@ def record(workload: Workload, epsilons: Sequence[float]) -> list[Joint]:
     analysis = Analysis(
         workload.pool, workload.points, epsilons=epsilons, bounds=CLIP, engine=make_engine("native")
     )
-    with mock.patch.object(stages, "BranchAndBound", Recording):
+    with mock.patch.object(joint_search, "BranchAndBound", Recording):
         analysis.solve()
     analysis.close()
     joints = []

@@ -15,20 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_ensemble.analysis.audit import Audit, Decided, auditors, check, choose
-from pytest_ensemble.analysis.points import Points
+from pytest_ensemble.analysis.counterexamples import Counterexample, find_counterexamples
+from pytest_ensemble.analysis.points import Points, check_points
 from pytest_ensemble.analysis.scores import Interval, Pair, Tally, make_pair, pairs_of, uniqueness
 from pytest_ensemble.analysis.selection import Swap, iterate
 from pytest_ensemble.analysis.stats import Stats
 from pytest_ensemble.engines import make_engine
-from pytest_ensemble.engines.attack import polish
 from pytest_ensemble.engines.base import Budget, Engine
 from pytest_ensemble.engines.marabou_process import available
 from pytest_ensemble.errors import QueryError
 from pytest_ensemble.networks.pool import Pool, ensemble_accuracy
 from pytest_ensemble.queries.answer import Answer, Bracket, Outcome
-from pytest_ensemble.queries.ball import Ball, Bounds, read_bounds
+from pytest_ensemble.queries.ball import Ball, read_bounds
 from pytest_ensemble.queries.query import Query, make_query
-from pytest_ensemble.queries.shrink import shrink
 from pytest_ensemble.runtime.cached import CachedEngine
 from pytest_ensemble.runtime.progress import Progress
 from pytest_ensemble.runtime.store import Store
@@ -37,7 +36,6 @@ __all__ = ["UNASKED", "Analysis"]
 
 UNASKED = "unasked"  # why something is unknown that no engine worked on, or was asked about
 _ANSWERS = 50  # after which `until` is asked
-_SHOWN = 5  # points at which counterexamples of a pair are looked at
 _SECONDS = 0.1  # or after these, where answers come slowly
 
 
@@ -82,7 +80,7 @@ class Analysis:
         self.points = points
         self.epsilons = _read_epsilons(epsilons)
         self.bounds = read_bounds(bounds, pool.input_size)
-        _check_points(points, pool, self.bounds)
+        check_points(points, pool, self.bounds)
         if isinstance(engine, str):
             engine = make_engine(engine, jobs=jobs, certificates=certificates, memory=memory)
         self.store = store
@@ -99,7 +97,7 @@ class Analysis:
         self._answers: dict[tuple[Pair, int, float], Answer] = {}
         self._asked: set[float] = set()
         self._counts: dict[Pair, dict[float, Counter[Outcome]]] = {}  # of points, where they were needed
-        self._shown: dict[tuple[Pair, float], list[tuple[float, int, NDArray[np.float32]]]] = {}
+        self._shown: dict[tuple[Pair, float], list[Counterexample]] = {}
         self._stopped: set[tuple[Pair, float]] = set()  # `until` left some of their points out
 
     def close(self) -> None:
@@ -233,30 +231,12 @@ class Analysis:
         witness = self._shaped(bracket.witness, point) if outcome is Outcome.SAT else None
         return Answer(outcome, witness, engine=self.engine.name, stage="bracket")
 
-    def counterexamples(
-        self, pair: Sequence[str], epsilon: float, count: int = 1
-    ) -> list[tuple[int, NDArray[np.float32]]]:
-        """Inputs that both of a pair misclassify, as (point, input of shape (n,)), the nearest to theirs first.
-
-        Around the first points at which some are known; asks nothing. Each is searched for anew and made
-        smaller, so that it is the same whoever found an error there.
-        """
+    def counterexamples(self, pair: Sequence[str], epsilon: float, count: int = 1) -> list[Counterexample]:
+        """Inputs that both of a pair misclassify, the nearest to their points first; asks nothing."""
         names = make_pair(*self.pool.select(pair))
         if (names, epsilon) not in self._shown:
-            sat = [k for k in range(len(self.points)) if self.outcome(names, k, epsilon) is Outcome.SAT]
-            self._shown[names, epsilon] = [self._show(names, k, epsilon) for k in sat[:_SHOWN]]
-        shown = sorted(self._shown[names, epsilon], key=lambda one: one[0])
-        return [(point, x) for _, point, x in shown[:count]]
-
-    def _show(self, pair: Pair, point: int, epsilon: float) -> tuple[float, int, NDArray[np.float32]]:
-        """Distance, point and input."""
-        query = self.query(pair, point, epsilon)
-        found = polish(query, query.ball.center[None])
-        if found is None:
-            found = self._bracket(pair, point).witness
-        assert found is not None
-        small = shrink(query, found)
-        return float(query.ball.distance(small)[0]), point, small
+            self._shown[names, epsilon] = find_counterexamples(self, names, epsilon)
+        return self._shown[names, epsilon][:count]
 
     def outcome(self, pair: Sequence[str], point: int, epsilon: float) -> Outcome:
         """What is known of two members around a point; asks nothing."""
@@ -411,17 +391,6 @@ class Analysis:
 
     def _shaped(self, witness: NDArray[np.float32] | None, point: int) -> NDArray[np.float32] | None:
         return None if witness is None else witness.reshape(self.points.x[point].shape)
-
-
-def _check_points(points: Points, pool: Pool, bounds: Bounds | None) -> None:
-    """Refuse at once what would be refused when the first query is made."""
-    flat = points.x.reshape(len(points), -1)
-    if flat.shape[1] != pool.input_size:
-        raise QueryError(f"The points have {flat.shape[1]} numbers each; the models take {pool.input_size}.")
-    if not ((points.labels >= 0) & (points.labels < pool.classes)).all():
-        raise QueryError(f"The points have labels that are no classes of the models, 0..{pool.classes - 1}.")
-    for center in flat:
-        Ball(center, 0.0, bounds)
 
 
 def _read_epsilons(epsilons: float | Iterable[float]) -> tuple[float, ...]:

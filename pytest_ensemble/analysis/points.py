@@ -12,11 +12,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_ensemble.errors import DataError
+from pytest_ensemble.errors import DataError, QueryError
 from pytest_ensemble.files import read_arrays
 from pytest_ensemble.networks.pool import Pool
+from pytest_ensemble.queries.ball import Ball, Bounds
 
-__all__ = ["Count", "Data", "Label", "Points", "agreement_points", "load_data"]
+__all__ = ["Count", "Data", "Label", "Points", "agreement_points", "check_points", "load_data"]
 
 _MANY = 100  # rows, from which on an accuracy says more than chance does
 
@@ -220,3 +221,18 @@ def _too_few(
         if wrong[worst].any():
             return DataError(f"{message} Ask for fewer points, give more data, or leave that model out.")
     return DataError(f"{message} Ask for fewer points, or give more data.")
+
+
+def check_points(points: Points, pool: Pool, bounds: Bounds | None) -> None:
+    """Refuse at once what would be refused when the first query is made.
+
+    Raises:
+        QueryError: points of another size than the models take, outside the bounds, or with no class of theirs.
+    """
+    flat = points.x.reshape(len(points), -1)
+    if flat.shape[1] != pool.input_size:
+        raise QueryError(f"The points have {flat.shape[1]} numbers each; the models take {pool.input_size}.")
+    if not ((points.labels >= 0) & (points.labels < pool.classes)).all():
+        raise QueryError(f"The points have labels that are no classes of the models, 0..{pool.classes - 1}.")
+    for center in flat:
+        Ball(center, 0.0, bounds)

@@ -9,28 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pytest_ensemble.engines.attack import climb
-from pytest_ensemble.engines.chains import (
-    Array,
-    Boxes,
-    Chains,
-    Frame,
-    Index,
-    axis_of,
-    box_centers,
-    groups_of,
-)
-from pytest_ensemble.engines.checkpoint import checkpoint
-from pytest_ensemble.engines.preactivations import hidden_bounds
+from pytest_ensemble.engines.chains import Array, Chains, Frame, Index, groups_of
+from pytest_ensemble.engines.geometry import Geometry
 from pytest_ensemble.networks.model import Model
-from pytest_ensemble.networks.network import Network, is_dense, multiplications, stored
-from pytest_ensemble.networks.rounding import margin_rounding
+from pytest_ensemble.networks.network import stored
 from pytest_ensemble.queries.ball import Ball
 from pytest_ensemble.queries.query import Query
 from pytest_ensemble.queries.replay import errs, margins
@@ -41,10 +29,7 @@ __all__ = ["BOUNDARY", "TIMEOUT", "Board", "Known", "Squad"]
 TIMEOUT, BOUNDARY = 1, 2
 
 _HAIR = 0.25  # of what rounding may add to a margin; it was never seen to add as much
-LARGEST = 1e18  # of numbers that are computed with: float32 must hold their squares
 _WEIGHTS = 1 << 23  # that the teams of one squad may have together
-_BOXES = 16  # whose rounding is bounded at a time
-_ALIKE = 8  # times the cost of the cheapest that networks evaluated together may cost
 
 
 @dataclass(frozen=True)
@@ -64,12 +49,16 @@ class Squad:
     @cached_property
     def frame(self) -> Frame:
         """Its T teams over the boxes of all points and levels."""
-        return self.board.frame(self.members)
+        return self.board.geometry.frame(self.members)
+
+    def bounds(self, team: Index, box: Index, *, refine: bool = False) -> tuple[Array, Array]:
+        """Bounds of the hidden pre-activations of rows; see `Geometry.bounds`."""
+        return self.board.geometry.bounds(self.frame, self.members, team, box, refine=refine)
 
     @cached_property
     def chains(self) -> Chains:
         """Its teams alone, in float32."""
-        return self.board.layout(self.members)[1]
+        return self.board.geometry.layout(self.members)[1]
 
     @cached_property
     def cells(self) -> Index:
@@ -87,7 +76,7 @@ class Squad:
     @property
     def cost(self) -> float:
         """Multiplications that evaluate a team on one input."""
-        return float(self.board.costs[self.members[0]].sum())
+        return float(self.board.geometry.costs[self.members[0]].sum())
 
 
 @dataclass(frozen=True)
@@ -102,11 +91,9 @@ class Known:
 class Board:
     """The state of one batch of queries whose points have the same size and bounds.
 
-    Networks are laid out when they are first needed, so that a costly one is in nobody's way.
-
     Attributes:
         models: M networks, by digest.
-        costs: (M,), multiplications that evaluate them on one input.
+        geometry: of networks and boxes.
         levels: (E,) epsilons, ascending.
         teams: index tuples into models.
         labels: (P,), of the points.
@@ -145,6 +132,8 @@ class Board:
         self.asked[tuple(np.array(self.place_of).T)] = True
         self.balls = [[replace(ball, epsilon=float(e)) for _, ball in points.values()] for e in self.levels]
         self.labels = np.array([label for _, label in points], np.intp)
+        networks = tuple(model.network for model in self.models)
+        self.geometry = Geometry(networks, self.balls, self.labels, self._give_up_overflow)
         self.proven = np.full(len(cells), -1)
         self.found = np.full(len(cells), len(self.levels))
         self.given_up = np.zeros(self.asked.shape, np.int8)
@@ -157,8 +146,6 @@ class Board:
         self._membership = np.zeros((len(self.teams), len(self.models)), np.float32)
         for index, members in enumerate(self.teams):
             self._membership[index, list(members)] = 1
-        self._known = np.zeros((len(self.models), len(self.levels) * len(self.labels)), np.int8)
-        self.costs = np.array([multiplications(model.network) for model in self.models])
         self.spent = np.zeros(self.asked.shape)
         self.tried = np.zeros(self.asked.shape, np.bool_)
         self.version = 0
@@ -169,101 +156,8 @@ class Board:
         self.members = padded[self.team]
         self._sizes = (self.members >= 0).sum(axis=1)
         self._told = np.zeros(self.asked.shape, np.bool_)
-        self._ready = np.zeros(len(self.models), np.bool_)  # whose columns of the axis are filled in
 
-    # --- geometry ---------------------------------------------------------------------------------
-
-    def frame(self, teams: Index) -> Frame:
-        """Teams of equal layer widths, (T, k), over the boxes; box number `level * P + point`."""
-        for index in np.unique(teams):
-            self._prepare(int(index))
-        exact, fast = self.layout(teams)
-        return Frame(fast, self._fast_boxes, exact, self._exact_boxes)
-
-    def layout(self, teams: Index) -> tuple[Chains, Chains]:
-        """Teams of equal layer widths, (T, k), in float64 and in float32."""
-        return _layout(self._networks, tuple(map(tuple, teams.tolist())))
-
-    def corners(self, box: Index) -> tuple[Array, Array]:
-        """The lowest and the highest corner of some boxes, float32 of shape (B, n)."""
-        return self._fast_boxes.corners(box)
-
-    @cached_property
-    def _corners(self) -> tuple[Array, Array]:
-        boxes = [ball.box for balls in self.balls for ball in balls]
-        low, high = (np.stack(sides) for sides in zip(*boxes, strict=True))
-        return low, high
-
-    @cached_property
-    def _exact_boxes(self) -> Boxes:
-        return self._empty_boxes(np.float64)
-
-    @cached_property
-    def _fast_boxes(self) -> Boxes:
-        exact = self._exact_boxes
-        fast = self._empty_boxes(np.float32)
-        return replace(fast, reach=exact.reach, size=exact.size, rounding=exact.rounding)
-
-    def _empty_boxes(self, dtype: Any) -> Boxes:
-        """Boxes on the axis of all networks, in whose columns `_prepare` puts each network's."""
-        center, radius = box_centers(*self._corners, dtype)
-        count, axis = len(center), axis_of(self._networks)
-        return Boxes(
-            center,
-            radius,
-            np.empty((count, axis.width), dtype),
-            np.empty((count, axis.width if dtype == np.float64 else 0)),
-            np.empty((count, axis.neurons if dtype == np.float64 else 0)),
-            np.zeros((count, len(self.models), self.models[0].classes if dtype == np.float64 else 0)),
-        )
-
-    def _prepare(self, index: int) -> None:
-        """What is known of a network before any bound: its values at the centers, and how it rounds."""
-        if self._ready[index]:
-            return
-        network, (low, high) = self.models[index].network, self._corners
-        exact_boxes, fast_boxes = self._exact_boxes, self._fast_boxes
-        columns = axis_of(self._networks).columns_of((index,))
-        exact, fast = _alone(network)
-        place = columns[: exact.width]
-        with np.errstate(over="ignore", invalid="ignore"):  # see `_give_up_overflow`
-            own = exact.boxes(low, high)
-            exact_boxes.at_center[:, place], exact_boxes.reach[:, place] = own.at_center, own.reach
-            exact_boxes.size[:, columns] = own.size
-            fast_boxes.at_center[:, place] = fast.at_centers(fast_boxes.center)
-        labels = np.tile(self.labels, len(self.levels))
-        assert exact_boxes.rounding is not None
-        for start in range(0, len(low), _BOXES):
-            checkpoint()
-            part = slice(start, start + _BOXES)
-            rounding = margin_rounding(network, low[part], high[part], labels[part])
-            exact_boxes.rounding[part, index] = np.minimum(rounding, LARGEST)
-        self._ready[index] = True
-        self._give_up_overflow(index, columns)
-
-    @cached_property
-    def crowds(self) -> list[tuple[Index, Chains]]:
-        """All networks in groups that are evaluated together, the cheapest first: indices, float32 chains."""
-        groups: list[list[int]] = []
-        for index in np.argsort(self.costs, kind="stable").tolist():
-            network = self.models[index].network
-            alike = bool(groups) and self.costs[index] <= _ALIKE * self.costs[groups[-1][0]]
-            if alike and is_dense(network) and is_dense(self.models[groups[-1][0]].network):
-                groups[-1].append(index)
-            else:
-                groups.append([index])
-        return [
-            (np.array(group), _evaluation(tuple(self.models[index].network for index in group)))
-            for group in groups
-        ]
-
-    @property
-    def _networks(self) -> tuple[Network, ...]:
-        return tuple(model.network for model in self.models)
-
-    def box(self, point: Index, level: Index) -> Index:
-        """Numbers of boxes."""
-        return np.asarray(level * len(self.labels) + point)
+    # --- squads -----------------------------------------------------------------------------------
 
     @cached_property
     def singles(self) -> list[Squad]:
@@ -292,66 +186,11 @@ class Board:
                 squads.append(Squad(np.array([teams[number] for number in chosen]), np.array(chosen), self))
         return sorted(squads, key=lambda squad: squad.cost)
 
-    def bounds(self, squad: Squad, team: Index, box: Index, *, refine: bool = False) -> tuple[Array, Array]:
-        """Bounds of the hidden pre-activations of rows: float32 (B, N), rounded outwards.
-
-        Computed once per network and box, and shared by all its teams; once more if they shall be refined.
-        """
-        members = squad.members[team]
-        for index in np.unique(squad.members):
-            self._bound(int(index), np.unique(box[(members == index).any(axis=1)]), refine)
-        columns = squad.frame.fast.columns
-        assert columns is not None
-        lower, upper = self._preactivations
-        place = box[:, None], columns[team]
-        return lower[place], upper[place]
-
-    def bounds_of(self, index: int, box: Index) -> tuple[Array, Array]:
-        """Of one network, as they were used: float32, shape (len(box), neurons of all its hidden layers)."""
-        columns = axis_of(self._networks).columns_of((index,))
-        lower, upper = self._preactivations
-        return lower[np.ix_(box, columns)], upper[np.ix_(box, columns)]
-
-    @cached_property
-    def _preactivations(self) -> tuple[Array, Array]:
-        shape = self._exact_boxes.size.shape
-        return np.empty(shape, np.float32), np.empty(shape, np.float32)
-
-    def _bound(self, index: int, box: Index, refine: bool) -> None:
-        """Bound one network's pre-activations where that was not done yet."""
-        refine &= len(self.models[index].network.layers) > 2
-        missing = box[self._known[index, box] < 1 + refine]
-        if not len(missing):
-            return
-        axis = axis_of(self._networks)
-        columns = axis.columns_of((index,))
-        network, boxes = self.models[index].network, self._exact_boxes
-        first = columns[columns < axis.width]
-        own = Boxes(
-            boxes.center[missing],
-            boxes.radius[missing],
-            boxes.at_center[np.ix_(missing, first)],
-            boxes.reach[np.ix_(missing, first)],
-            boxes.size[np.ix_(missing, columns)],
-        )
-        low, high = hidden_bounds(network, own, refine=refine)
-        lower, upper = self._preactivations
-        place = np.ix_(missing, columns)
-        lower[place], upper[place] = low, high
-        self._known[index, missing] = 1 + refine
-
-    def _give_up_overflow(self, index: int, columns: Index) -> None:
-        """Prove nothing of a network at levels at which its numbers may be too large."""
-        boxes = self._exact_boxes
-        assert boxes.rounding is not None
-        # false for NaN too
-        fits = (boxes.rounding[:, index] < LARGEST).all(axis=1)
-        fits &= (boxes.size[:, columns] < LARGEST).all(axis=1)
-        if not fits.all():
-            large = ~fits.reshape(len(self.levels), len(self.labels)).T
-            cells = np.flatnonzero(self._membership[self.team, index] > 0)
-            self.given_up[cells] = np.where(large[self.point[cells]], BOUNDARY, self.given_up[cells])
-            self.changed()
+    def _give_up_overflow(self, index: int, large: NDArray[np.bool_]) -> None:
+        """Prove nothing of a network where its numbers may be too large, (P, E)."""
+        cells = np.flatnonzero(self._membership[self.team, index] > 0)
+        self.given_up[cells] = np.where(large[self.point[cells]], BOUNDARY, self.given_up[cells])
+        self.changed()
 
     # --- what is open -----------------------------------------------------------------------------
 
@@ -385,12 +224,6 @@ class Board:
     def grid(self) -> tuple[int, int]:
         """(P, E)."""
         return len(self.labels), len(self.levels)
-
-    @property
-    def numbers(self) -> int:
-        """How many numbers it holds of neurons times boxes."""
-        axis = axis_of(self._networks)
-        return (axis.neurons + self.models[0].input_size) * self.asked.shape[1] * len(self.labels)
 
     def needed(self) -> NDArray[np.bool_]:
         """(M, P, E): around which points and at which levels networks are part of open cells."""
@@ -470,7 +303,7 @@ class Board:
         if not len(x):
             return
         self.changed()
-        origin = self.origins[point]
+        origin = self.geometry.origins[point]
         step = x - origin
         far = np.maximum(np.abs(step).max(axis=1, keepdims=True), np.float32(1e-30))
         cells = self._cell_of[:, point].T
@@ -478,7 +311,7 @@ class Board:
         for level, epsilon in enumerate(self.levels):
             scale = np.minimum(np.float32(1), np.float32(epsilon) / far)
             wanted = (cells >= 0) & (level < self.found[cells])  # (m, teams) that may err, for all we know
-            for number, (indices, chains) in enumerate(self.crowds):
+            for number, (indices, chains) in enumerate(self.geometry.crowds):
                 rows = (wanted @ self._membership[:, indices].any(axis=1)) > 0
                 if source is not None:
                     rows |= np.isin(source, indices)
@@ -520,7 +353,7 @@ class Board:
         """Try the points themselves, once."""
         if not self._origins_tried:
             self._origins_tried = True
-            self.offer(np.arange(len(self.labels)), self.origins)
+            self.offer(np.arange(len(self.labels)), self.geometry.origins)
 
     def insist(self, cell: int, level: int, x: Array) -> None:
         """Search for a witness around an input, shape (n,), that is one in real numbers, or almost."""
@@ -540,21 +373,14 @@ class Board:
 
     def _clearly_right(self, indices: list[int], point: int, level: int, x: Array) -> bool:
         """Whether some network is so right at x that rounding hardly ever makes it err."""
-        rounding = self._exact_boxes.rounding
-        assert rounding is not None
         label, box = self.labels[point], level * len(self.labels) + point
         for index in indices:
             logits = self.models[index].network.evaluate(x[None])[0]
             margin = logits - logits[label]
             margin[label] = -np.inf
-            if (margin < -_HAIR * rounding[box, index]).all():
+            if (margin < -_HAIR * self.geometry.rounding(box, index)).all():
                 return True
         return False
-
-    @cached_property
-    def origins(self) -> NDArray[np.float32]:
-        """(P, n): the points."""
-        return np.stack([ball.center for ball in self.balls[0]])
 
     def _confirm(self, cells: Index, candidate: Index, point: Index, level: int, x: Array) -> None:
         """Replay candidates, shape (m, n), in onnxruntime; cells are settled by those that err there."""
@@ -573,26 +399,3 @@ class Board:
         self.found[cell] = level
         self.witnesses[cell] = x
         self.changed()
-
-
-@lru_cache(maxsize=32)
-def _layout(networks: tuple[Network, ...], teams: tuple[tuple[int, ...], ...]) -> tuple[Chains, Chains]:
-    """Chains of teams of these networks, in float64 and in float32. Boards of one pool share them."""
-    axis = axis_of(networks)
-    exact = Chains(
-        [[networks[index] for index in team] for team in teams],
-        columns=np.stack([axis.columns_of(team) for team in teams]),
-        numbers=np.array(teams),
-    )
-    return exact, exact.cast(np.float32)
-
-
-@lru_cache(maxsize=64)
-def _alone(network: Network) -> tuple[Chains, Chains]:
-    exact = Chains([[network]])
-    return exact, exact.cast(np.float32)
-
-
-@lru_cache(maxsize=64)
-def _evaluation(networks: tuple[Network, ...]) -> Chains:
-    return Chains([networks], np.float32)

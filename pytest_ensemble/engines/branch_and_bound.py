@@ -14,8 +14,6 @@ holds back the others. A query's own nodes are taken depth first.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +22,7 @@ from pytest_ensemble.engines.bounds import Rows, certify, optimise
 from pytest_ensemble.engines.chains import Array, Frame, Index
 from pytest_ensemble.engines.checkpoint import checkpoint
 from pytest_ensemble.engines.leaf import solve_leaf
+from pytest_ensemble.engines.nodes import AGE, OWNER, Nodes, Table
 from pytest_ensemble.engines.tightening import NEURONS, bound_deeper, tighten
 
 __all__ = ["Attack", "BranchAndBound", "Offer"]
@@ -38,90 +37,9 @@ _ROUNDS = 1  # of tightening before branching
 _MEMORY = 1 << 29  # bytes of open nodes; beyond that the searches that will be served last begin anew
 _TIES = 3  # leaves that can't be decided, after which a search is given up: it can't end with a proof
 
-_OWNER, _AGE = len(fields(Rows)), len(fields(Rows)) + 3  # columns of a table of nodes
-
 Offer = Callable[[Index, Array], NDArray[np.bool_]]
 Insist = Callable[[int, Array], NDArray[np.bool_]]
 Attack = Callable[[Rows, Index, Array], NDArray[np.bool_]]
-
-
-@dataclass
-class _Nodes:
-    """Open nodes.
-
-    Attributes:
-        rows: their relaxations.
-        owner: (B,), whose they are.
-        gap: (B, N), what the relaxation of each neuron adds to the bound at x*.
-        root: (B,), which root they descend from.
-        age: (B,), when they were made; of two nodes of an owner the younger is branched first.
-    """
-
-    rows: Rows
-    owner: Index
-    gap: Array
-    root: Index
-    age: Index
-
-    def __len__(self) -> int:
-        return len(self.owner)
-
-    def arrays(self) -> list[Array]:
-        """All of it, as a table keeps it."""
-        rows = [getattr(self.rows, field.name) for field in fields(Rows)]
-        return [*rows, self.owner, self.gap, self.root, self.age]
-
-    @staticmethod
-    def of(arrays: list[Array]) -> _Nodes:
-        """What `arrays` gave."""
-        return _Nodes(Rows(*arrays[:-4]), *arrays[-4:])
-
-    def take(self, which: Any) -> _Nodes:
-        """Some of the nodes: an index array or a mask."""
-        return _Nodes.of([array[which] for array in self.arrays()])
-
-
-class _Table:
-    """Rows of several arrays, kept together; rows that were removed are used again.
-
-    Attributes:
-        used: (capacity,), which rows are in use.
-    """
-
-    def __init__(self) -> None:
-        self.used = np.zeros(0, np.bool_)
-        self._arrays: list[Array] = []
-
-    def __getitem__(self, which: Index) -> list[Array]:
-        return [array[which] for array in self._arrays]
-
-    def column(self, number: int) -> Array:
-        """One of the arrays, with what is left in rows that are not used."""
-        return self._arrays[number]
-
-    def add(self, arrays: list[Array]) -> Index:
-        """Keep some rows; their places."""
-        count = len(arrays[0])
-        if not count:
-            return np.zeros(0, np.intp)
-        missing = count - int(len(self.used) - self.used.sum())
-        if missing > 0:
-            more = max(missing, len(self.used) // 2)
-            grown = [np.zeros((more, *array.shape[1:]), array.dtype) for array in arrays]
-            kept = zip(self._arrays, grown, strict=True) if self._arrays else ((new,) for new in grown)
-            self._arrays = [np.concatenate(parts) for parts in kept]
-            self.used = np.concatenate([self.used, np.zeros(more, np.bool_)])
-        places = np.flatnonzero(~self.used)[:count]
-        for own, new in zip(self._arrays, arrays, strict=True):
-            own[places] = new
-        self.used[places] = True
-        return places
-
-    def remove(self, places: Index) -> None:
-        """Forget some rows; the memory goes with the last."""
-        self.used[places] = False
-        if not self.used.any():
-            self.used, self._arrays = np.zeros(0, np.bool_), []
 
 
 class BranchAndBound:
@@ -164,7 +82,7 @@ class BranchAndBound:
         self.started, self.sat, self.boundary = (np.zeros(owners, np.bool_) for _ in range(3))
         self.nodes = np.zeros(owners, np.int64)
         self._refuted, self._memory = refuted, memory
-        self._open, self._roots = _Table(), _Table()
+        self._open, self._roots = Table(), Table()
         self._ties = np.zeros(owners, np.int64)
         self._attempt = np.zeros(owners, np.intp)  # how often an owner was started
         self._age = 0
@@ -196,7 +114,7 @@ class BranchAndBound:
     def _owners(self) -> tuple[Index, Index]:
         """Places of all open nodes, and their owners."""
         places = np.flatnonzero(self._open.used)
-        return places, self._open.column(_OWNER)[places] if len(places) else places
+        return places, self._open.column(OWNER)[places] if len(places) else places
 
     def proof(self) -> tuple[Rows, NDArray[np.int8]] | None:
         """The leaves of all owners that are unsat, and the signs that branching has fixed in them, (B, N)."""
@@ -234,7 +152,7 @@ class BranchAndBound:
         root = np.arange(len(rows))
         if self._closed is not None:
             root = self._roots.add([rows.lower, rows.upper])
-        nodes = _Nodes(rows, owner, np.zeros_like(rows.lower), root, np.zeros(len(rows), np.intp))
+        nodes = Nodes(rows, owner, np.zeros_like(rows.lower), root, np.zeros(len(rows), np.intp))
         nodes = self._bound(nodes, steps=_ROOT_STEPS, look=5, attack=attack)
         for _ in range(_ROUNDS):
             nodes = self._bound(self._tightened(nodes, neurons=_ROOT_NEURONS), steps=10, look=5)
@@ -256,14 +174,14 @@ class BranchAndBound:
         served = rank[owner] >= 0
         places, owner = places[served], owner[served]
         if len(places) > self.batch:
-            key = (rank[owner] << 40) - self._open.column(_AGE)[places]
+            key = (rank[owner] << 40) - self._open.column(AGE)[places]
             first = np.argpartition(key, self.batch)[: self.batch]
             places, owner = places[first], owner[first]
         return places, owner
 
     def branch(self, places: Index, rank: Index) -> None:
         """Branch on nodes at places that `choose` gave for the same ranks."""
-        nodes = _Nodes.of(self._open[places])
+        nodes = Nodes.of(self._open[places])
         order = np.argsort(nodes.rows.team, kind="stable")
         nodes = nodes.take(order)
         if self._refuted is not None:
@@ -284,7 +202,7 @@ class BranchAndBound:
         self._open.remove(places[owners[owner]])
         self.started[owners] = False
 
-    def _keep(self, nodes: _Nodes) -> None:
+    def _keep(self, nodes: Nodes) -> None:
         """Depth first, the least promising deepest: sat ends early, memory stays small."""
         order = np.argsort(nodes.rows.value, kind="stable")
         nodes.age[order] = np.arange(self._age, self._age + len(nodes))
@@ -305,7 +223,7 @@ class BranchAndBound:
         last[order[1:][np.cumsum(count[order])[1:] > most]] = True
         self.forget(last)
 
-    def _expand(self, nodes: _Nodes) -> _Nodes:
+    def _expand(self, nodes: Nodes) -> Nodes:
         """The open children of nodes; leaves are settled."""
         if self._closed is None:
             nodes = self._tightened(nodes)
@@ -320,7 +238,7 @@ class BranchAndBound:
             children = self._tightened(children)
         return self._bound(children, steps=_STEPS, look=_STEPS + 1)
 
-    def _bound(self, nodes: _Nodes, *, steps: int, look: int, attack: Attack | None = None) -> _Nodes:
+    def _bound(self, nodes: Nodes, *, steps: int, look: int, attack: Attack | None = None) -> Nodes:
         """Bound nodes, offer what errs, and keep the nodes that stay open."""
         if not len(nodes):
             return nodes
@@ -350,7 +268,7 @@ class BranchAndBound:
             nodes = nodes.take(~self.sat[nodes.owner])
         return nodes
 
-    def _tightened(self, nodes: _Nodes, neurons: int = NEURONS) -> _Nodes:
+    def _tightened(self, nodes: Nodes, neurons: int = NEURONS) -> Nodes:
         """The nodes with tighter neurons, their values to be computed anew; without those proven empty."""
         if not len(nodes):
             return nodes
@@ -367,7 +285,7 @@ class BranchAndBound:
         rows.value[:] = np.inf
         return nodes.take(~empty)
 
-    def _choose(self, nodes: _Nodes) -> Index:
+    def _choose(self, nodes: Nodes) -> Index:
         """The ReLU to branch on, shape (B,); -1 where none is unstable."""
         rows = nodes.rows
         unstable = self.frame.fast.relu[rows.team] & (rows.lower < 0) & (rows.upper > 0)
@@ -376,7 +294,7 @@ class BranchAndBound:
         score = np.where(unstable, gap, -1)
         return np.where(unstable.any(axis=1), score.argmax(axis=1), -1)
 
-    def _settle_leaves(self, leaves: _Nodes) -> None:
+    def _settle_leaves(self, leaves: Nodes) -> None:
         """Nodes in which all networks are affine: by more steps, else by linear programs."""
         leaves = self._bound(leaves, steps=40, look=10)
         for row in range(len(leaves)):
@@ -396,7 +314,7 @@ class BranchAndBound:
                 self._record(owner, multipliers, leaves.rows.side[[row]])
 
 
-def _branch(nodes: _Nodes, pick: Index) -> _Nodes:
+def _branch(nodes: Nodes, pick: Index) -> Nodes:
     """Both children of each node, side by side: z_pick >= 0, then z_pick <= 0."""
     children = nodes.take(np.repeat(np.arange(len(nodes)), 2))
     rows = children.rows

@@ -152,7 +152,7 @@ def _arrays(
                 arrays[f"team{number}.{name}{position}"] = stacked
     for index, own_boxes in boxes.items():
         place = np.array(sorted(own_boxes))
-        lower, upper = board.bounds_of(index, board.box(place[:, 0], place[:, 1]))
+        lower, upper = board.geometry.bounds_of(index, board.geometry.box(place[:, 0], place[:, 1]))
         arrays[f"model{index}.boxes"] = place
         arrays[f"model{index}.lower"], arrays[f"model{index}.upper"] = lower, upper
     models = [

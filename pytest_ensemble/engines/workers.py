@@ -17,12 +17,12 @@ from typing import Any
 
 from pytest_ensemble.engines.base import Budget
 from pytest_ensemble.engines.child import GRACE, Child, Died
+from pytest_ensemble.engines.work import MOVED
 from pytest_ensemble.queries.answer import Answer, Outcome, Reason
 from pytest_ensemble.queries.query import Query
 
-__all__ = ["MOVED", "Workers"]
+__all__ = ["Workers"]
 
-MOVED = "moved"  # the stage of queries that are given back, for others to answer
 _DEATHS = 3  # of processes that a query may cost
 _WAIT = 0.1  # seconds between two looks at the clock
 _SETTLED = 1.0  # seconds of work on a batch before some of it is given to others, who begin anew

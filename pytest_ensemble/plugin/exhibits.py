@@ -53,21 +53,21 @@ def gallery(
     }
     worst = [pair for pair in sorted(errors, key=lambda pair: (-errors[pair], pair)) if errors[pair]]
     found = {pair: analysis.counterexamples(pair, epsilon, _EACH) for pair in worst[:_PAIRS]}
-    chosen = [(pair, *one) for k in range(_EACH) for pair, own in found.items() for one in own[k : k + 1]]
-    for pair, point, witness in chosen[: max(1, _NUMBERS // (2 * size))]:
-        x = np.asarray(analysis.points.x[point], np.float32).reshape(-1)
-        said = {name: analysis.pool[name].classify(witness[None]) for name in members}
+    chosen = [(pair, one) for k in range(_EACH) for pair, own in found.items() for one in own[k : k + 1]]
+    for pair, one in chosen[: max(1, _NUMBERS // (2 * size))]:
+        x = np.asarray(analysis.points.x[one.point], np.float32).reshape(-1)
+        said = {name: analysis.pool[name].classify(one.x[None]) for name in members}
         kept = size <= _NUMBERS
         yield Counterexample(
             ensemble,
             pair,
-            point,
-            int(analysis.points.indices[point]),
-            int(analysis.points.labels[point]),
-            float(analysis.query(pair, point, epsilon).ball.distance(witness)[0]),
+            one.point,
+            int(analysis.points.indices[one.point]),
+            int(analysis.points.labels[one.point]),
+            one.distance,
             shape,
             numbers(x) if kept else None,
-            numbers(witness) if kept else None,
+            numbers(one.x) if kept else None,
             {name: int(labels[0]) for name, (_, labels) in said.items()},
             {name: tuple(float(f"{score:.6g}") for score in rows[0]) for name, (rows, _) in said.items()},
         )

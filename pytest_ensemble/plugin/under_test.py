@@ -134,20 +134,20 @@ class EnsembleUnderTest:
     def show(self, pair: Pair, epsilon: float) -> None:
         """Put an input on which both err into the report."""
         pool = self._analysis.pool
-        for point, witness in self._analysis.counterexamples(pair, epsilon):
-            ball = self._analysis.query(pair, point, epsilon).ball
+        for found in self._analysis.counterexamples(pair, epsilon):
+            center = self._analysis.query(pair, found.point, epsilon).ball.center
             self._entries.append(
                 entries.Example(
                     self.key,
                     epsilon,
                     pair,
-                    point,
-                    int(self.points.indices[point]),
-                    int(self.points.labels[point]),
-                    {name: int(pool[name].predict(witness[None])[0]) for name in pair},
-                    float(ball.distance(witness)[0]),
-                    int(np.count_nonzero(witness != ball.center)),
-                    int(witness.size),
+                    found.point,
+                    int(self.points.indices[found.point]),
+                    int(self.points.labels[found.point]),
+                    {name: int(pool[name].predict(found.x[None])[0]) for name in pair},
+                    found.distance,
+                    int(np.count_nonzero(found.x != center)),
+                    int(found.x.size),
                 )
             )
 

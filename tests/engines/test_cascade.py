@@ -178,10 +178,10 @@ def test_too_many_choices_of_labels_are_given_up(
     queries: list[Query], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A model of a thousand classes has a million pairs of labels: undecided, not out of memory."""
-    from pytest_ensemble.engines import stages
+    from pytest_ensemble.engines import joint_search
 
     before = solve(queries)
-    monkeypatch.setattr(stages, "_CHOICES", 0)
+    monkeypatch.setattr(joint_search, "_CHOICES", 0)
     after = solve(queries)
     assert {answer.reason for answer in after if answer.outcome is Outcome.UNKNOWN} == {"timeout"}
     for old, new in zip(before, after, strict=True):
