@@ -227,7 +227,7 @@ def check_points(points: Points, pool: Pool, bounds: Bounds | None) -> None:
     """Refuse at once what would be refused when the first query is made.
 
     Raises:
-        QueryError: points of another size than the models take, outside the bounds, or with no class of theirs.
+        QueryError: points of another size than the models take, outside the bounds, or without a class.
     """
     flat = points.x.reshape(len(points), -1)
     if flat.shape[1] != pool.input_size:

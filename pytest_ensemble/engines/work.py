@@ -12,8 +12,9 @@ The last two go side by side and take turns; see `scheduler`. Each answer is use
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,8 +130,14 @@ class Works:
     That is done before any question has its second turn, as far as memory allows.
     """
 
-    def __init__(self, batches: list[Batch], limits: Limits, certificates: Path | None) -> None:
-        self.scheduler: Scheduler[Any] = Scheduler([self])
+    def __init__(
+        self,
+        batches: list[Batch],
+        limits: Limits,
+        certificates: Path | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.scheduler: Scheduler[Any] = Scheduler([self], clock)
         self._waiting = deque(batches)
         self._open: list[_Work] = []
         self._limits, self._certificates = limits, certificates

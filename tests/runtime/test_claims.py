@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pytest_ensemble.engines.base import Budget
-from pytest_ensemble.queries.answer import Outcome
+from pytest_ensemble.queries.answer import Answer, Outcome
 from pytest_ensemble.runtime import cached
 from pytest_ensemble.runtime.cached import CachedEngine
 from pytest_ensemble.runtime.store import Store
@@ -88,6 +88,38 @@ def test_what_others_solve_is_waited_for(tmp_path: Path, shared: bool) -> None:
     assert [len(outcomes[number]) for number in range(4)] == [20, 10, 20, 10]
     asked = [query for engine in engines for query in engine.asked]
     assert len(asked) == len(set(asked)) == 20
+
+
+class Stubborn(Known):
+    """Some queries take for ever, and their whole portion with them."""
+
+    def __init__(self, hard: set[str]) -> None:
+        super().__init__()
+        self.hard, self.turns = hard, []
+
+    def solve(self, queries, budget):
+        self.turns.append({query.key for query in queries})
+        if any(query.key in self.hard for query in queries):
+            time.sleep(max(0.0, (budget.deadline or 0.0) - time.monotonic()))
+            yield from ((query, Answer(Outcome.UNKNOWN, reason="budget", seconds=0.01)) for query in queries)
+        else:
+            yield from super().solve(queries, budget)
+
+
+def test_a_hard_portion_does_not_hold_back_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cached, "_SLICE", 0.05)
+    monkeypatch.setattr(cached, "_LEAST", 1)
+    engine = Stubborn({QUERIES[0].key})
+    with contextlib.closing(Store(tmp_path, shared=True)) as store:
+        budget = Budget(deadline=time.monotonic() + 1.0)
+        answers = dict(CachedEngine(engine, store).solve(QUERIES, budget))
+    assert len(answers) == 20
+    decided = [query for query, answer in answers.items() if answer.outcome is not Outcome.UNKNOWN]
+    assert len(decided) >= 14  # all portions but that of the hard one
+    assert answers[QUERIES[0]].reason == "budget"
+    assert sum(QUERIES[0].key in turn for turn in engine.turns) > 1
 
 
 def test_waiting_is_within_the_budget(tmp_path: Path) -> None:

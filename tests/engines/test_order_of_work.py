@@ -1,0 +1,212 @@
+"""The order of work of the native engine, with its real stages: who waits for whom, and what it costs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pytest_ensemble.engines import geometry, joint_search, single_search, workers
+from pytest_ensemble.engines.base import Budget
+from pytest_ensemble.engines.branch_and_bound import BranchAndBound
+from pytest_ensemble.engines.cascade import Cascade
+from pytest_ensemble.engines.stages import Limits
+from pytest_ensemble.engines.work import MOVED, Batch, Works
+from pytest_ensemble.networks.model import Model
+from pytest_ensemble.networks.network import Network
+from pytest_ensemble.queries.answer import Answer, Outcome
+from pytest_ensemble.queries.ball import Ball
+from pytest_ensemble.queries.query import Query
+from tests.engines.random_networks import shifted, tiny_model
+
+EPSILONS = (0.05, 0.3, 0.8)
+
+
+class Ticks:
+    """A clock on which everything takes one second."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 1.0
+        return self.now
+
+
+def asked(models: list[Model], points: int, epsilons: tuple[float, ...] = EPSILONS) -> list[Query]:
+    rng = np.random.default_rng(31)
+    centers = rng.normal(size=(points, models[0].input_size)).astype(np.float32)
+    return [
+        Query(pair, Ball(center, epsilon), int(models[0].predict(center[None])[0]))
+        for center in centers
+        for pair in combinations(models, 2)
+        for epsilon in epsilons
+    ]
+
+
+@pytest.fixture(scope="module")
+def models() -> list[Model]:
+    rng = np.random.default_rng(30)
+    return [tiny_model(rng, inputs=4, hidden=(6, 4), name=f"m{k}") for k in range(3)]
+
+
+@pytest.fixture(scope="module")
+def queries(models: list[Model]) -> list[Query]:
+    return asked(models, 6)
+
+
+def outcomes(queries: list[Query], engine: Cascade) -> list[Outcome]:
+    answers = {id(query): answer.outcome for query, answer in engine.solve(queries, Budget())}
+    return [answers[id(query)] for query in queries]
+
+
+def watch_bounds(monkeypatch: pytest.MonkeyPatch, called: Callable[[Network], None]) -> None:
+    """Have a function called whenever a network's hidden neurons are bounded."""
+    bound = geometry.hidden_bounds
+
+    def watched(network: Network, *given: Any, **options: Any) -> Any:
+        called(network)
+        return bound(network, *given, **options)
+
+    monkeypatch.setattr(geometry, "hidden_bounds", watched)
+
+
+def test_nothing_costly_is_bounded_before_what_is_cheap_is_answered(
+    models: list[Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many queries are about the costly network, and though it is no costlier than it says."""
+    large = tiny_model(np.random.default_rng(32), inputs=4, hidden=(20, 15), name="large")
+    label = asked(models, 1)[0].label
+    large = shifted(large, label, -3.0)  # it errs later than the others
+    mixed = [query for query in asked([*models, large], 30) if query.label == label]
+    small = {id(query) for query in mixed if large not in query.models}
+    answered: set[int] = set()
+    open_then: list[int] = []
+    cost = single_search.bounding_cost
+    monkeypatch.setattr(
+        single_search, "bounding_cost", lambda network: 1e13 if network is large.network else cost(network)
+    )
+
+    def note(network: Network) -> None:
+        if network is large.network:
+            open_then.append(len(small - answered))
+
+    watch_bounds(monkeypatch, note)
+    for query, _ in Cascade().solve(mixed, Budget()):
+        answered.add(id(query))
+    assert len(answered) == len(mixed)
+    assert open_then
+    assert set(open_then) == {0}
+
+
+def test_what_an_attack_settles_needs_no_bounds(models: list[Model], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both networks err at the points themselves."""
+    wrong = []
+    for query in asked(models, 20, (0.1,)):
+        said = {int(model.predict(query.ball.center[None])[0]) for model in query.models}
+        wrong += [Query(query.models, query.ball, label) for label in {0, 1, 2} - said]
+    watch_bounds(monkeypatch, lambda network: pytest.fail("bounded"))
+    answers = [answer for _, answer in Cascade().solve(wrong, Budget())]
+    assert {(answer.outcome, answer.stage) for answer in answers} == {(Outcome.SAT, "attack")}
+
+
+def test_answers_come_one_step_after_the_other(queries: list[Query]) -> None:
+    steps = [len(solved) for solved in Cascade().steps(Budget(), queries)]
+    assert sum(steps) == len(queries)
+    assert sum(count > 0 for count in steps) > 2
+
+
+def test_seconds_of_answers_add_up_to_those_of_the_work(queries: list[Query]) -> None:
+    """By a clock that moves when it is looked at: twice for each step."""
+    clock = Ticks()
+    works = Works([Batch(queries[:27]), Batch(queries[27:])], Limits(), clock=clock)
+    solved = []
+    for _ in works.scheduler.run():
+        solved += works.news()
+    solved += works.left()
+    steps = clock.now / 2
+    assert len(solved) == len(queries)
+    assert sum(answer.seconds for _, answer in solved) == pytest.approx(steps, rel=0.1)
+
+
+def test_seconds_of_undecided_queries_count_too(queries: list[Query]) -> None:
+    clock = Ticks()
+    works = Works([Batch(queries)], Limits(), clock=clock)
+    solved = []
+    for step, _ in enumerate(works.scheduler.run()):
+        solved += works.news()
+        if step == 3:
+            break
+    left = works.left()
+    assert {answer.outcome for _, answer in left} == {Outcome.UNKNOWN}
+    assert {answer.reason for _, answer in left} <= {"budget", "unasked"}
+    # the last step has begun, and its end is still to come
+    seconds = sum(answer.seconds for _, answer in (*solved, *left))
+    assert seconds == pytest.approx(4, abs=1)
+
+
+def test_a_time_limit_is_of_a_querys_own_work(queries: list[Query]) -> None:
+    """All of them together may take as much longer as there are."""
+    alone = [next(iter(Cascade().solve([query], Budget(5.0))))[1].outcome for query in queries]
+    assert Outcome.UNKNOWN not in alone
+    together = [answer for _, answer in Cascade().solve(queries, Budget(5.0))]
+    assert all(answer.seconds < 5.0 for answer in together)
+    assert Outcome.UNKNOWN not in {answer.outcome for answer in together}
+
+
+@pytest.mark.parametrize("search", [single_search, joint_search])
+def test_searches_that_begin_anew_find_the_same(
+    queries: list[Query], monkeypatch: pytest.MonkeyPatch, search: object
+) -> None:
+    """Open nodes of those that are served last are dropped where memory is short."""
+    expected = outcomes(queries, Cascade())
+    monkeypatch.setattr(search, "BranchAndBound", partial(BranchAndBound, memory=1))
+    assert outcomes(queries, Cascade()) == expected
+
+
+def test_what_is_given_back_is_worked_on_no_more(queries: list[Query]) -> None:
+    wanted = {id(query) for query in queries[:10]}
+    answers: dict[int, list[Answer]] = {}
+    orders = iter([wanted])
+    for solved in Cascade().steps(Budget(), queries, lambda: next(orders, set())):
+        for query, answer in solved:
+            answers.setdefault(id(query), []).append(answer)
+    assert set(map(len, answers.values())) == {1}
+    back = {key for key, (answer,) in answers.items() if answer.stage == MOVED}
+    assert back <= wanted
+    assert all(answers[key][0].outcome is not Outcome.UNKNOWN for key in answers.keys() - back)
+
+
+def test_who_has_nothing_to_do_gets_half_of_what_others_have(
+    models: list[Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One share is of one point, the other of many; each query is answered once, by somebody."""
+    monkeypatch.setattr(workers, "_SETTLED", 0.0)
+    moved: list[int] = []
+    ask_for = workers._Here.ask_for
+
+    def watched(self: workers._Here, queries: list[Query]) -> None:
+        moved.append(len(queries))
+        ask_for(self, queries)
+
+    monkeypatch.setattr(workers._Here, "ask_for", watched)
+    many = asked(models, 40)
+    team = workers.Workers(2)
+
+    def slowly(batch: list[Query], moved: object) -> Iterator[list[tuple[Query, Answer]]]:
+        for solved in Cascade().steps(Budget(), batch, moved):  # type: ignore[arg-type]
+            time.sleep(0.2)
+            yield solved
+
+    per_point = len(many) // 40
+    solved = list(team.solve([many[per_point:], many[:per_point]], Budget(), slowly))
+    team.close()
+    assert moved
+    assert sorted(id(query) for query, _ in solved) == sorted(map(id, many))
+    assert {answer.outcome for _, answer in solved} <= {Outcome.SAT, Outcome.UNSAT}
+    assert MOVED not in {answer.stage for _, answer in solved}
