@@ -14,6 +14,7 @@ from pytest_ensemble.engines.board import BOUNDARY, TIMEOUT, Board, Squad
 from pytest_ensemble.engines.bounds import Rows, root_rows
 from pytest_ensemble.engines.branch_and_bound import BranchAndBound
 from pytest_ensemble.engines.chains import Array, Index
+from pytest_ensemble.engines.preactivations import bounding_cost
 from pytest_ensemble.engines.proofs import Proofs
 from pytest_ensemble.engines.search import ROOT_PASSES, Search, keep, roots_at_once
 from pytest_ensemble.engines.single_search import SearchSingles
@@ -57,7 +58,8 @@ class SearchTeams(Search):
 
     def _cost(self, phase: int) -> float:
         choices = min(10, self.board.models[0].classes)  # that singles leave
-        return 2 * ROOT_PASSES * choices * self.squad.cost
+        bounds = sum(bounding_cost(self.board.models[index].network) for index in self.squad.members[0])
+        return bounds + 2 * ROOT_PASSES * choices * self.squad.cost
 
     def _open(self) -> NDArray[np.bool_]:
         board, cells = self.board, self.squad.cells

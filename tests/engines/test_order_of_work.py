@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pytest_ensemble.engines import geometry, joint_search, single_search, workers
+from pytest_ensemble.engines import geometry, joint_search, preactivations, single_search, workers
 from pytest_ensemble.engines.base import Budget
 from pytest_ensemble.engines.branch_and_bound import BranchAndBound
 from pytest_ensemble.engines.cascade import Cascade
@@ -87,10 +87,11 @@ def test_nothing_costly_is_bounded_before_what_is_cheap_is_answered(
     small = {id(query) for query in mixed if large not in query.models}
     answered: set[int] = set()
     open_then: list[int] = []
-    cost = single_search.bounding_cost
-    monkeypatch.setattr(
-        single_search, "bounding_cost", lambda network: 1e13 if network is large.network else cost(network)
-    )
+    cost = preactivations.bounding_cost
+    for search in (single_search, joint_search):
+        monkeypatch.setattr(
+            search, "bounding_cost", lambda network: 1e13 if network is large.network else cost(network)
+        )
 
     def note(network: Network) -> None:
         if network is large.network:
