@@ -34,7 +34,7 @@ _NUMBERS = 1 << 19  # and neurons of theirs, so that a batch takes a fraction of
 _LEAST = 24  # nodes of a batch even so
 _ROOT_NEURONS = 16  # of a layer that are tightened before branching
 _ROUNDS = 1  # of tightening before branching
-_MEMORY = 1 << 29  # bytes of open nodes; beyond that the searches that will be served last begin anew
+_MEMORY = 1 << 28  # bytes of open nodes; beyond that the searches that will be served last begin anew
 _TIES = 3  # leaves that can't be decided, after which a search is given up: it can't end with a proof
 
 Offer = Callable[[Index, Array], NDArray[np.bool_]]

@@ -82,11 +82,11 @@ class SearchTeams(Search):
         board, search, cells = self.board, self._search, self.squad.cells
         if phase == 0:
             count = max(1, int(STEP / self._guess(0)))
-            rows, owner = self._roots(order[:count])
-            if not len(rows):
+            numbers, choices = self._choose(order[:count])
+            if not len(numbers):
                 return
-            numbers, weight = np.unique(owner, return_counts=True)
-            with self._serve_questions(numbers, weight.astype(float)):
+            with self._serve_questions(numbers, np.array(list(map(len, choices)), float)):
+                rows, owner = self._roots(numbers, choices)
                 search.start(rows, owner, self._attack)
             self._phase.flat[numbers] = 1
         else:
@@ -117,39 +117,39 @@ class SearchTeams(Search):
         lost = ~search.started.reshape(shape) & board.open()[cells]
         self._phase[lost] = 0
 
-    def _roots(self, numbers: Index) -> tuple[Rows, Index]:
-        """A row for every choice of labels that the members can each be brought to, and its owner.
+    def _choose(self, numbers: Index) -> tuple[Index, list[list[tuple[int, ...]]]]:
+        """As many of the questions as fit into a batch, sorted by team, and their choices of labels.
 
-        Of as many of the questions as fit into a batch; those with too many choices are given up.
+        A choice is a label for each member that it can be brought to. Questions with too many are given up.
         """
-        board, squad, shape = self.board, self.squad, self._had.shape
-        cell = squad.cells[numbers // shape[1]]
-        level, point = numbers % shape[1], board.point[cell]
-        team = squad.place_of(board.team[cell])
+        board, squad, levels = self.board, self.squad, self._had.shape[1]
+        cell, level = squad.cells[numbers // levels], numbers % levels
+        members = squad.members[squad.place_of(board.team[cell])]
         possible = [
-            board.unreachable[members, at] < e
-            for members, at, e in zip(squad.members[team], point, level, strict=True)
+            board.unreachable[team, point] < e
+            for team, point, e in zip(members, board.point[cell], level, strict=True)
         ]
-        choices = np.array([np.prod(options.sum(axis=1), dtype=float) for options in possible])
+        counts = np.array([np.prod(options.sum(axis=1), dtype=float) for options in possible])
         many = np.zeros(board.asked.shape, np.bool_)
-        many[cell[choices > _CHOICES], level[choices > _CHOICES]] = True
+        many[cell[counts > _CHOICES], level[counts > _CHOICES]] = True
         board.give_up(many, TIMEOUT)
-        fits = choices <= _CHOICES
-        fits[fits] &= np.cumsum(choices[fits]) - choices[fits][:1] <= roots_at_once(squad)
-        owner: list[int] = []
-        targets: list[tuple[int, ...]] = []
-        for place in sorted(np.flatnonzero(fits), key=lambda place: numbers[place]):
-            combined = list(product(*(np.flatnonzero(options).tolist() for options in possible[place])))
-            targets += combined
-            owner += [int(place)] * len(combined)
-        own = np.array(owner, np.intp)
-        tried = np.zeros(board.asked.shape, np.bool_)
-        tried[cell[own], level[own]] = True
-        board.tried |= tried
-        box = board.geometry.box(point[own], level[own])
-        target = np.array(targets, np.intp).reshape(-1, squad.members.shape[1])
-        lower, upper = squad.bounds(team[own], box, refine=self._proofs is None)
-        return root_rows(team[own], box, board.labels[point[own]], target, lower, upper), numbers[own]
+        fits = counts <= _CHOICES
+        fits[fits] &= np.cumsum(counts[fits]) - counts[fits][:1] <= roots_at_once(squad)
+        chosen = sorted(np.flatnonzero(fits).tolist(), key=lambda place: int(numbers[place]))
+        board.tried[cell[chosen], level[chosen]] = True
+        labels = [[np.flatnonzero(options).tolist() for options in possible[place]] for place in chosen]
+        return numbers[chosen], [list(product(*own)) for own in labels]
+
+    def _roots(self, numbers: Index, choices: list[list[tuple[int, ...]]]) -> tuple[Rows, Index]:
+        """A row for every choice of labels, and the question it is of."""
+        board, squad, levels = self.board, self.squad, self._had.shape[1]
+        owner = np.repeat(numbers, list(map(len, choices)))
+        cell, level = squad.cells[owner // levels], owner % levels
+        point, team = board.point[cell], squad.place_of(board.team[cell])
+        box = board.geometry.box(point, level)
+        target = np.array([choice for own in choices for choice in own], np.intp)
+        lower, upper = squad.bounds(team, box, refine=self._proofs is None)
+        return root_rows(team, box, board.labels[point], target, lower, upper), owner
 
     def _refuted(self, rows: Rows) -> NDArray[np.bool_]:
         """Rows with a label that their network can't be brought to, as was found on it alone."""

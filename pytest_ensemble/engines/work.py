@@ -89,14 +89,19 @@ class _Work:
     def left(self) -> Iterator[Solved]:
         """What stays open."""
         for place, queries in self._queries.items():
-            given_up = int(self.board.given_up[place])
-            reason: Reason = "budget" if self.board.tried[place] else "unasked"
-            if given_up:
-                reason = "boundary" if given_up == BOUNDARY else "timeout"
+            reason = self._why(place)
             seconds = float(self.board.spent[place]) / len(queries)
             for query in queries:
                 yield query, Answer(Outcome.UNKNOWN, reason=reason, engine=NAME, seconds=seconds)
         self._queries.clear()
+
+    def _why(self, place: tuple[int, int]) -> Reason:
+        board, (cell, level) = self.board, place
+        if board.proven[cell] >= level >= board.found[cell]:
+            return "disagreement"  # with itself: never seen
+        if given_up := int(board.given_up[place]):
+            return "boundary" if given_up == BOUNDARY else "timeout"
+        return "budget" if board.tried[place] else "unasked"
 
     def give_back(self, ids: Collection[int]) -> Iterator[Solved]:
         """Work no more on some queries."""

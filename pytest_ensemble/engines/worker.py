@@ -8,6 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def serve(
     """Answer batches for ever.
 
     A batch is (queries, timeout, deadline), as in `Budget`. First "ready" is sent; for each batch
-    [(place of the query, answer)] as answers come, what is being done as text, then "done". Meanwhile a list
+    [(place of the query, answer)] as answers come, ("doing", text), then "done". Meanwhile a list
     of places may come: of queries that others shall answer.
 
     Args:
@@ -51,13 +52,16 @@ def serve(
                 ids.update(id(queries[index]) for index in inbox.get() or ())
             return ids
 
-        budget = Budget(timeout, deadline)
+        doing = [""]
+        budget = Budget(timeout, deadline, tell=partial(doing.__setitem__, 0))
         solved: list[Any] = []
-        sent = time.monotonic()
+        sent, said = time.monotonic(), ""
         for answers in Cascade(limit=limit, certificates=certificates).steps(budget, queries, moved):
             solved += [(place[id(query)], answer) for query, answer in answers]
             if time.monotonic() - sent > _SEND:
                 send(solved)
+                if doing[0] != said:
+                    send(("doing", said := doing[0]))
                 solved, sent = [], time.monotonic()
         send(solved)
         send("done")

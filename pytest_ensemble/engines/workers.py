@@ -254,6 +254,8 @@ class Workers:
             worker.ready, self._failures = True, 0
         elif message == "done":
             worker.batch = None
+        elif isinstance(message, tuple):
+            budget.tell(message[1])
         elif worker.batch is not None:
             own = worker.batch.queries
             yield from self._given([(own[place], answer) for place, answer in message], worker, todo)

@@ -93,7 +93,7 @@ SETTINGS = (
     ),
     Setting(
         "timeout",
-        "Seconds for one query, or 'none'; what is not decided by then is inconclusive (default: 60).",
+        "Seconds of work on one query, or 'none'; what is not decided by then is inconclusive (default: 60).",
         "seconds",
         60.0,
         metavar="SECONDS",
