@@ -122,6 +122,25 @@ def test_answers_come_one_step_after_the_other(queries: list[Query]) -> None:
     assert sum(count > 0 for count in steps) > 2
 
 
+@pytest.mark.parametrize("options", [{}, {"jobs": 2, "memory": 1 << 31}], ids=["here", "in processes"])
+def test_it_tells_what_it_does(models: list[Model], options: dict[str, int]) -> None:
+    told: list[str] = []
+    engine = Cascade(**options)
+    many = asked(models, 120)
+    assert len(list(engine.solve(many, Budget(tell=told.append)))) == len(many)
+    engine.close()
+    stages = {doing.partition(" of ")[0] for doing in told}
+    networks = {doing.partition(" of ")[2] for doing in told}
+    assert stages <= {
+        "attack",
+        "bounds",
+        *(f"{who} {what}" for who in ("single", "joint") for what in ("bounds", "branching")),
+    }
+    assert "m0, m1, m2" in networks
+    if not options:
+        assert {"attack", "bounds"} <= stages
+
+
 def test_seconds_of_answers_add_up_to_those_of_the_work(queries: list[Query]) -> None:
     """By a clock that moves when it is looked at: twice for each step."""
     clock = Ticks()

@@ -123,3 +123,16 @@ def test_plain_lines_on_a_dumb_terminal(slow):
 def test_nothing_before_the_first_30_seconds_of_a_log(slow):
     slow.conftest("")
     assert "decided" not in said(slow.run("--ensemble-cache=off", subprocess=True))
+
+
+def test_models_that_take_long_to_read_are_said_to_be_read(slow):
+    slow.conftest(
+        SOON
+        + "import time\n"
+        + "from pytest_ensemble.networks.pool import Pool\n"
+        + "load = Pool.load\n"
+        + "Pool.load = staticmethod(lambda where: (time.sleep(0.4), load(where))[1])\n"
+    )
+    text = said(slow.run("--ensemble-cache=off", subprocess=True))
+    assert re.search(r"^reading models  \d s$", text, re.MULTILINE)
+    assert DECIDED.search(text)
