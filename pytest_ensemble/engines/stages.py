@@ -57,7 +57,7 @@ class Stage(ABC):
     @property
     def doing(self) -> str:
         """What the last step did, for those who wait."""
-        names = [self.board.models[index].name for index in np.unique(self.squad.members)]
+        names = sorted(self.board.models[index].name for index in np.unique(self.squad.members))
         several = f"{len(names)} networks" if len(names) > 3 else ", ".join(names)
         return f"{self.name} of {several}"
 
