@@ -97,7 +97,7 @@ class Analysis:
         self._answers: dict[tuple[Pair, int, float], Answer] = {}
         self._asked: set[float] = set()
         self._counts: dict[Pair, dict[float, Counter[Outcome]]] = {}  # of points, where they were needed
-        self._shown: dict[tuple[Pair, float], list[Counterexample]] = {}
+        self.shown: dict[tuple[Pair, int, float], Counterexample] = {}  # what `counterexamples` found
         self._stopped: set[tuple[Pair, float]] = set()  # `until` left some of their points out
 
     def close(self) -> None:
@@ -233,10 +233,7 @@ class Analysis:
 
     def counterexamples(self, pair: Sequence[str], epsilon: float, count: int = 1) -> list[Counterexample]:
         """Inputs that both of a pair misclassify, the nearest to their points first; asks nothing."""
-        names = make_pair(*self.pool.select(pair))
-        if (names, epsilon) not in self._shown:
-            self._shown[names, epsilon] = find_counterexamples(self, names, epsilon)
-        return self._shown[names, epsilon][:count]
+        return find_counterexamples(self, make_pair(*self.pool.select(pair)), epsilon)[:count]
 
     def outcome(self, pair: Sequence[str], point: int, epsilon: float) -> Outcome:
         """What is known of two members around a point; asks nothing."""

@@ -41,14 +41,21 @@ def find_counterexamples(analysis: Analysis, pair: Pair, epsilon: float) -> list
     Witnesses depend on what was solved together with what. So each is searched for anew from its point, and
     made smaller; only where that fails what the engine found is taken.
     """
+    known = analysis.shown
     sat = [k for k in range(len(analysis.points)) if analysis.outcome(pair, k, epsilon) is Outcome.SAT]
     found = []
     for point in sat[:_POINTS]:
-        query = analysis.query(pair, point, epsilon)
-        witness = polish(query, query.ball.center[None])
-        if witness is None:
-            witness = analysis.bracket(pair, point).witness
-        assert witness is not None
-        small = shrink(query, witness)
-        found.append(Counterexample(point, float(query.ball.distance(small)[0]), small))
+        if (pair, point, epsilon) not in known:
+            known[pair, point, epsilon] = _find(analysis, pair, point, epsilon)
+        found.append(known[pair, point, epsilon])
     return sorted(found, key=lambda one: one.distance)
+
+
+def _find(analysis: Analysis, pair: Pair, point: int, epsilon: float) -> Counterexample:
+    query = analysis.query(pair, point, epsilon)
+    witness = polish(query, query.ball.center[None])
+    if witness is None:
+        witness = analysis.bracket(pair, point).witness
+    assert witness is not None
+    small = shrink(query, witness)
+    return Counterexample(point, float(query.ball.distance(small)[0]), small)

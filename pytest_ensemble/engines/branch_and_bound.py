@@ -186,21 +186,23 @@ class BranchAndBound:
         nodes = nodes.take(order)
         if self._refuted is not None:
             nodes = nodes.take(~self._refuted(nodes.rows))
-        recorded = len(self._closed or ())
+        recorded, boundary, ties = len(self._closed or ()), self.boundary.copy(), self._ties.copy()
         try:
             children = self._expand(nodes) if len(nodes) else nodes
+            self._keep(children)
         except BaseException:  # what is interrupted is still open
             del (self._closed or [])[recorded:]
+            self.boundary, self._ties = boundary, ties
             raise
         self._open.remove(places)
-        self._keep(children)
         self._make_room(rank)
 
     def forget(self, owners: NDArray[np.bool_]) -> None:
-        """Drop the open nodes of some owners, (O,), of whom nothing more is asked."""
+        """Drop the open nodes of some owners, (O,): nothing more is asked of them, or they begin anew."""
         places, owner = self._owners()
         self._open.remove(places[owners[owner]])
-        self.started[owners] = False
+        self.started[owners] = self.boundary[owners] = False
+        self._ties[owners] = 0
 
     def _keep(self, nodes: Nodes) -> None:
         """Depth first, the least promising deepest: sat ends early, memory stays small."""

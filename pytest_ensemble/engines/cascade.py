@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -91,20 +91,20 @@ class Cascade:
                 yield from solved
 
     def steps(
-        self, budget: Budget, queries: Sequence[Query], moved: Callable[[], Collection[int]] = tuple
+        self, budget: Budget, queries: Sequence[Query], wanted: Callable[[], bool] = bool
     ) -> Iterator[list[Solved]]:
         """Answer all queries in this process; what each step of the work gives, often nothing.
 
         Args:
             budget: as for `solve`.
             queries: all that is asked.
-            moved: gives the ids of queries that others shall answer; those that are still open are given
-                back as unknown, in the stage `MOVED`.
+            wanted: whether others have nothing to do; half of what is open is given back to them then, as
+                unknown in the stage `MOVED`.
         """
-        return _quietly(self._steps(budget, queries, moved))
+        return _quietly(self._steps(budget, queries, wanted))
 
     def _steps(
-        self, budget: Budget, queries: Sequence[Query], moved: Callable[[], Collection[int]]
+        self, budget: Budget, queries: Sequence[Query], wanted: Callable[[], bool]
     ) -> Iterator[list[Solved]]:
         limits = Limits(budget.timeout, self._limit, budget.spent)
         works = Works([Batch(batch) for batch in _batches(queries, 1)], limits, self._certificates)
@@ -115,8 +115,8 @@ class Cascade:
                         if isinstance(task, Stage):
                             budget.tell(task.doing)
                         yield works.news()
-                        if taken := moved():
-                            yield works.give_back(taken)
+                        if wanted():
+                            yield works.give_back()
                         if budget.spent():
                             break
                     else:

@@ -215,6 +215,7 @@ class Geometry:
         fits = (boxes.rounding[:, index] < LARGEST).all(axis=1)
         fits &= (boxes.size[:, columns] < LARGEST).all(axis=1)
         if not fits.all():
+            boxes.rounding[~fits, index] = np.inf  # whoever is at work there already proves nothing
             self._on_overflow(index, ~fits.reshape(len(self._balls), len(self._labels)).T)
 
 

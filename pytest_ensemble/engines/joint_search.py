@@ -53,7 +53,8 @@ class SearchTeams(Search):
             self._offer,
             insist=self._insist,
             record=self._proofs is not None,
-            refuted=self._refuted,
+            # of one network alone, the other search finds the same; its proofs are to be whole
+            refuted=self._refuted if self.squad.members.shape[1] > 1 else None,
         )
 
     def _cost(self, phase: int) -> float:
@@ -70,7 +71,8 @@ class SearchTeams(Search):
             for stage in self._singles:
                 if np.isin(stage.networks, members).any():
                     ready[stage.networks] = stage.ready()
-            open_ &= ready[board.members[cells], board.point[cells][:, None]].all(axis=1)
+            own = board.members[cells][:, : members.shape[1]]
+            open_ &= ready[own, board.point[cells][:, None]].all(axis=1)
         return open_
 
     def _cells_of(self, share: Array) -> Array:

@@ -103,7 +103,7 @@ class Scheduler(Generic[Work]):
 
     Attributes:
         tasks: may be changed by steps and between them.
-        current: whose step was the last.
+        current: who was asked or worked last.
     """
 
     def __init__(self, tasks: Sequence[Work], clock: Callable[[], float] = time.perf_counter) -> None:
@@ -118,7 +118,7 @@ class Scheduler(Generic[Work]):
         """Do one step after the other; yields the task after each of its steps."""
         begin = self._clock()
         while True:
-            turns = [(task, task.turns()) for task in self.tasks]
+            turns = [(task, self._turns(task)) for task in self.tasks]
             counts: Counter[float] = Counter()
             for _, own in turns:
                 counts.update({lane: part.questions for lane, part in own.items() if lane is not None})
@@ -143,6 +143,10 @@ class Scheduler(Generic[Work]):
                     self._shares[lane].add(seconds, answers, self._entitled(lane, counts))
             yield task
             begin = self._clock()
+
+    def _turns(self, task: Work) -> Mapping[Lane, Turns]:
+        self.current = task
+        return task.turns()
 
     def _next(self, counts: Counter[float]) -> float | None:
         """The lane that has had least of what it is entitled to; one that comes (back) has missed nothing."""

@@ -81,9 +81,9 @@ class _Work:
         """What was settled since this was last asked, in that stage."""
         for entry in self.board.news():
             outcome = Outcome.UNSAT if entry.witness is None else Outcome.SAT
-            queries = self._queries.pop((entry.cell, entry.level))
-            seconds = float(self.board.spent[entry.cell, entry.level]) / len(queries)
+            queries = self._queries.pop((entry.cell, entry.level), [])
             for query in queries:
+                seconds = float(self.board.spent[entry.cell, entry.level]) / len(queries)
                 yield query, Answer(outcome, entry.witness, engine=NAME, stage=stage, seconds=seconds)
 
     def left(self) -> Iterator[Solved]:
@@ -103,19 +103,21 @@ class _Work:
             return "boundary" if given_up == BOUNDARY else "timeout"
         return "budget" if board.tried[place] else "unasked"
 
-    def give_back(self, ids: Collection[int]) -> Iterator[Solved]:
-        """Work no more on some queries."""
-        for place, queries in list(self._queries.items()):
-            kept = [query for query in queries if id(query) not in ids]
-            if len(kept) < len(queries):
-                seconds = float(self.board.spent[place]) / (len(queries) - len(kept))
+    def open_points(self) -> list[int]:
+        """Numbers of points around which something is open."""
+        return sorted({int(point) for point in self.board.point[self.board.open().any(axis=1)]})
+
+    def give_back(self, points: Collection[int]) -> Iterator[Solved]:
+        """Work no more on what is open around some points."""
+        open_ = self.board.open()
+        for place in [place for place in self._queries if open_[place]]:
+            if int(self.board.point[place[0]]) in points:
+                queries = self._queries.pop(place)
+                seconds = float(self.board.spent[place]) / len(queries)
                 unknown = Answer(Outcome.UNKNOWN, engine=NAME, stage=MOVED, seconds=seconds)
-                yield from ((query, unknown) for query in queries if id(query) in ids)
-                self._queries[place] = kept
-            if not kept:
-                del self._queries[place]
+                yield from ((query, unknown) for query in queries)
                 self.board.asked[place] = False
-                self.board.changed()
+        self.board.changed()
 
     def unanswered(self) -> list[Query]:
         """What stays open, as queries."""
@@ -145,6 +147,7 @@ class Works:
         self.scheduler: Scheduler[Any] = Scheduler([self], clock)
         self._waiting = deque(batches)
         self._open: list[_Work] = []
+        self._new: _Work | None = None  # begun in the last step
         self._limits, self._certificates = limits, certificates
 
     def turns(self) -> Mapping[Lane, Turns]:
@@ -155,15 +158,18 @@ class Works:
 
     def step(self, lane: Lane) -> int:
         """See `Task`."""
-        work = _Work(self._waiting.popleft(), self._limits, self._certificates)
-        self._open.append(work)
-        self.scheduler.tasks.extend(work.stages)
+        self._new = None
+        self._new = _Work(self._waiting[0], self._limits, self._certificates)
+        self._waiting.popleft()
+        self._open.append(self._new)
+        self.scheduler.tasks.extend(self._new.stages)
         return 0
 
     def charge(self, seconds: float) -> None:
         """See `Task`."""
-        board = self._open[-1].board
-        board.spent += seconds / board.asked.sum() * board.asked
+        if self._new is not None:
+            board = self._new.board
+            board.spent += seconds / board.asked.sum() * board.asked
 
     def news(self) -> list[Solved]:
         """What the last step has settled."""
@@ -175,27 +181,36 @@ class Works:
         self._end_if_done(work, solved)
         return solved
 
-    def give_back(self, ids: Collection[int]) -> list[Solved]:
-        """Work no more on some queries, those that are still open."""
+    def give_back(self) -> list[Solved]:
+        """Give half of what is open to others: batches that wait, or else half of the points."""
         solved: list[Solved] = []
+        if self._waiting:
+            unknown = Answer(Outcome.UNKNOWN, engine=NAME, stage=MOVED)
+            for _ in range(-(-len(self._waiting) // 2)):
+                solved += [(query, unknown) for query in self._waiting.pop().queries]
+            return solved
+        points = [(work, point) for work in self._open for point in work.open_points()]
+        given = points[-(-len(points) // 2) :]
         for work in list(self._open):
-            solved += work.give_back(ids)
+            solved += work.give_back({point for own, point in given if own is work})
             self._end_if_done(work, solved)
         return solved
 
     def split(self) -> list[Solved]:
         """Memory was too small for the last step: its batch is tried again in halves."""
         task = self.scheduler.current
-        batch = self._waiting[0] if task is self else None
         solved: list[Solved] = []
-        if isinstance(task, Stage):
-            work = next(work for work in self._open if work.board is task.board)
-            solved += work.news(task.name)
+        work = next(
+            (work for work in self._open if isinstance(task, Stage) and work.board is task.board), None
+        )
+        if work is None and not self._waiting:  # it was none of them; the newest takes most
+            work = self._open[-1]
+        if work is None:
+            batch = self._waiting.popleft()
+        else:
+            solved += work.news(work.stages[0].name)
             batch = Batch(work.unanswered(), work.batch.tries)
             self._end(work)
-        elif batch is not None:
-            self._waiting.popleft()
-        assert batch is not None
         if batch.tries == 1:
             unknown = Answer(Outcome.UNKNOWN, reason="memory", engine=NAME)
             return [*solved, *((query, unknown) for query in batch.queries)]

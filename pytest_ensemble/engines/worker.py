@@ -14,7 +14,6 @@ from typing import Any
 
 from pytest_ensemble.engines.base import Budget
 from pytest_ensemble.engines.cascade import Cascade
-from pytest_ensemble.queries.query import Query
 
 __all__ = ["serve"]
 
@@ -27,8 +26,8 @@ def serve(
     """Answer batches for ever.
 
     A batch is (queries, timeout, deadline), as in `Budget`. First "ready" is sent; for each batch
-    [(place of the query, answer)] as answers come, ("doing", text), then "done". Meanwhile a list
-    of places may come: of queries that others shall answer.
+    [(place of the query, answer)] as answers come, ("doing", text), then "done". Meanwhile "give"
+    may come: others have nothing to do.
 
     Args:
         limit: of nodes, as that of `Cascade`.
@@ -46,17 +45,17 @@ def serve(
         queries, timeout, deadline = message
         place = {id(query): index for index, query in enumerate(queries)}
 
-        def moved(queries: list[Query] = queries) -> set[int]:
-            ids: set[int] = set()
+        def wanted() -> bool:
+            said = False
             while not inbox.empty():
-                ids.update(id(queries[index]) for index in inbox.get() or ())
-            return ids
+                said |= inbox.get() == "give"
+            return said
 
         doing = [""]
         budget = Budget(timeout, deadline, tell=partial(doing.__setitem__, 0))
         solved: list[Any] = []
         sent, said = time.monotonic(), ""
-        for answers in Cascade(limit=limit, certificates=certificates).steps(budget, queries, moved):
+        for answers in Cascade(limit=limit, certificates=certificates).steps(budget, queries, wanted):
             solved += [(place[id(query)], answer) for query, answer in answers]
             if time.monotonic() - sent > _SEND:
                 send(solved)

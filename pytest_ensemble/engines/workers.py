@@ -9,7 +9,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -44,13 +44,13 @@ class _Here:
     Attributes:
         batch: what it works on, if anything.
         since: when it began with that, or was asked for some of it.
-        wanted: ids of the queries that it was asked for.
+        wanted: whether it was asked to give some of it to others.
     """
 
     def __init__(self) -> None:
         self.batch: _Batch | None = None
         self.since = 0.0
-        self.wanted: set[int] = set()
+        self.wanted = False
         self.answered: set[int] = set()
 
     def begin(self, batch: _Batch) -> None:
@@ -62,13 +62,13 @@ class _Here:
         queries = [] if self.batch is None else self.batch.queries
         return [query for k, query in enumerate(queries) if k not in self.answered]
 
-    def ask_for(self, queries: list[Query]) -> None:
-        """Ask it to give some of that back."""
-        self.since, self.wanted = time.monotonic(), {id(query) for query in queries}
+    def ask(self) -> None:
+        """Ask it to give some of that to others."""
+        self.since, self.wanted = time.monotonic(), True
 
-    def moved(self) -> set[int]:
-        """What it was asked for since it was last looked at."""
-        wanted, self.wanted = self.wanted, set()
+    def asked(self) -> bool:
+        """Whether it was asked since it was last looked at."""
+        wanted, self.wanted = self.wanted, False
         return wanted
 
 
@@ -90,11 +90,10 @@ class _Worker(_Here):
         except Died as death:
             inbox.put((self, death))
 
-    def ask_for(self, queries: list[Query]) -> None:
+    def ask(self) -> None:
         """See `_Here`."""
-        super().ask_for(queries)
-        own = [] if self.batch is None else self.batch.queries
-        self.child.send([k for k, query in enumerate(own) if id(query) in self.wanted])
+        super().ask()
+        self.child.send("give")
 
     def close(self) -> None:
         self.child.kill()
@@ -141,7 +140,7 @@ class Workers:
         self,
         batches: list[list[Query]],
         budget: Budget,
-        local: Callable[[list[Query], Callable[[], Collection[int]]], Iterator[list[Solved]]],
+        local: Callable[[list[Query], Callable[[], bool]], Iterator[list[Solved]]],
     ) -> Iterator[Solved]:
         """Answers to all queries of the batches; `local` answers the share of this process, step by step.
 
@@ -158,11 +157,11 @@ class Workers:
             while True:
                 if budget.spent():
                     while todo:
-                        yield from _unknown(todo.popleft().queries, "unasked")
+                        yield from self._unknown(todo.popleft().queries, "unasked")
                 self._hand_out(todo, budget)
                 if steps is None and self._local and (own := _undeadly(todo)) is not None:
                     here.begin(own)
-                    steps = local(own.queries, here.moved)
+                    steps = local(own.queries, here.asked)
                 if steps is not None:
                     solved = next(steps, None)
                     if solved is None:
@@ -196,17 +195,22 @@ class Workers:
         for _ in range(min(room, len(todo) - own - idle)):
             self._workers.append(_Worker(self._make(), self._inbox))
 
+    def _unknown(self, queries: list[Query], reason: Reason) -> Iterator[Solved]:
+        for query in queries:
+            seconds = self._carried.pop(id(query), 0.0)
+            asked: Reason = "budget" if reason == "unasked" and seconds else reason
+            yield query, Answer(Outcome.UNKNOWN, reason=asked, engine="native", seconds=seconds)
+
     def _even_out(self, here: _Here) -> None:
-        """Where somebody has nothing to do, ask who has most points left for half of them."""
+        """Where somebody has nothing to do, ask who has most points left for half of what is open."""
         idle = [worker for worker in self._workers if worker.ready and worker.batch is None]
         busy = [one for one in (here, *self._workers) if one.batch is not None and not one.batch.deaths]
         if not (idle or (self._local and here.batch is None)):
             return
         ripe = [one for one in busy if time.monotonic() > one.since + _SETTLED]
-        points = [list(_by_point(one.left()).values()) for one in ripe]
-        most, one = max(zip(points, ripe, strict=True), key=lambda pair: len(pair[0]), default=([], None))
-        if one is not None and len(most) > 1:
-            one.ask_for([query for own in most[len(most) // 2 :] for query in own])
+        points = [len({(query.ball.digest, query.label) for query in one.left()}) for one in ripe]
+        if max(points, default=0) > 1:
+            ripe[points.index(max(points))].ask()
 
     def _given(self, solved: Iterable[Solved], one: _Here, todo: deque[_Batch]) -> Iterator[Solved]:
         """Answers of a process; what it gives back is to be done again."""
@@ -235,7 +239,7 @@ class Workers:
         for worker in [worker for worker in self._workers if worker.batch and now > worker.until]:
             self._workers.remove(worker)
             worker.close()
-            yield from _unknown(worker.left(), "timeout")
+            yield from self._unknown(worker.left(), "budget" if budget.spent() else "timeout")
 
     def _take(self, worker: _Worker, message: Any, todo: deque[_Batch], budget: Budget) -> Iterator[Solved]:
         if isinstance(message, Died):
@@ -246,7 +250,7 @@ class Workers:
             elif worker.batch is not None:
                 left, deaths = worker.left(), worker.batch.deaths + 1
                 if deaths >= _DEATHS:
-                    yield from _unknown(left, message.reason)
+                    yield from self._unknown(left, message.reason)
                 else:
                     half = -(-len(left) // 2)
                     todo.extend(_Batch(part, deaths) for part in (left[:half], left[half:]) if part)
@@ -266,14 +270,7 @@ class Workers:
         if self._failures >= _DEATHS:
             for batch in [batch for batch in todo if batch.deaths or not self._local]:
                 todo.remove(batch)
-                yield from _unknown(batch.queries, reason)
-
-
-def _by_point(queries: list[Query]) -> dict[tuple[str, int], list[Query]]:
-    points: dict[tuple[str, int], list[Query]] = {}
-    for query in queries:
-        points.setdefault((query.ball.digest, query.label), []).append(query)
-    return points
+                yield from self._unknown(batch.queries, reason)
 
 
 def _undeadly(todo: deque[_Batch]) -> _Batch | None:
@@ -283,11 +280,6 @@ def _undeadly(todo: deque[_Batch]) -> _Batch | None:
             todo.remove(batch)
             return batch
     return None
-
-
-def _unknown(queries: list[Query], reason: Reason) -> Iterator[Solved]:
-    for query in queries:
-        yield query, Answer(Outcome.UNKNOWN, reason=reason, engine="native")
 
 
 def _close(workers: list[_Worker]) -> None:

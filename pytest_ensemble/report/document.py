@@ -147,7 +147,8 @@ class Document:
         add what they know.
 
         Args:
-            tests: ids of all tests in the order in which lists are to be; others come last.
+            tests: ids of all tests in the order in which lists are to be; others come last. Without them
+                lists keep the order of the entries.
         """
         entries = list(entries)
         merged: dict[tuple[Any, ...], Entry] = {}
@@ -167,11 +168,12 @@ class Document:
                 if isinstance(shown, Counterexample) and shown.distance <= entry.distance:
                     continue
             merged[key] = entry
-        order = _Order(tests, merged.values())
-        lists = {
-            name: tuple(sorted((entry for entry in merged.values() if isinstance(entry, kind)), key=order))
+        own = {
+            name: [entry for entry in merged.values() if isinstance(entry, kind)]
             for name, kind in _LISTS.items()
         }
+        order = _Order(tests, merged.values())
+        lists = {name: tuple(sorted(found, key=order) if tests else found) for name, found in own.items()}
         return cls(
             **lists,  # type: ignore[arg-type]
             queries=queries or Queries(),
@@ -230,7 +232,7 @@ class _Order:
                 key = entry.ensemble, entry.pair
                 self._errors[key] = max(self._errors[key], entry.sat)
         self._first = {
-            entry.ensemble: min(map(self._place, entry.tests))
+            entry.ensemble: min(map(self._place, entry.tests), default=len(tests))
             for entry in entries
             if isinstance(entry, Ensemble)
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from itertools import combinations
 
 import numpy as np
@@ -155,11 +155,9 @@ def test_a_killed_process_loses_no_answers(queries: list[Query], monkeypatch: py
                 self.process.kill()
                 killed.append(message)
 
-    def slowly(
-        batch: list[Query], moved: Callable[[], Collection[int]]
-    ) -> Iterator[list[tuple[Query, Answer]]]:
+    def slowly(batch: list[Query], wanted: Callable[[], bool]) -> Iterator[list[tuple[Query, Answer]]]:
         """Leaves the process time to start, if it has not got its batch yet."""
-        for solved in Cascade().steps(Budget(), batch, moved):
+        for solved in Cascade().steps(Budget(), batch, wanted):
             for _ in range(0 if killed else 2):
                 time.sleep(0.05)
             yield solved

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 from scipy.optimize import linprog
 
 from pytest_ensemble import Outcome, decide
@@ -11,6 +12,7 @@ from pytest_ensemble.engines import leaf
 from pytest_ensemble.engines.bounds import Rows, root_rows
 from pytest_ensemble.engines.chains import Chains, Frame
 from pytest_ensemble.engines.tightening import tighten
+from pytest_ensemble.networks.model import Model
 from pytest_ensemble.networks.network import Layer, Network
 from tests.engines.random_networks import tiny_model
 
@@ -62,3 +64,33 @@ def test_no_ball_is_too_large(seed: int, epsilon: float) -> None:
     err = np.all([model.network.margins(label).evaluate(x).max(axis=1) > 0 for model in models], axis=0)
     if answer.outcome is Outcome.UNSAT:
         assert not err.any()
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_what_may_overflow_proves_nothing(members: int) -> None:
+    """The margins are far below zero in real numbers, but float32 may be further off: some inputs err."""
+    slopes, biases = 1e27 * np.array([[1, 1], [1, 0], [0, 1]]), 1e27 * np.array([1, 0.5, 0.5])
+    models = []
+    for shift in (5e18, 7.5e18)[:members]:
+        nodes = [
+            helper.make_node("Gemm", ["x", "w0", "b0"], ["z0"], transB=1),
+            helper.make_node("Relu", ["z0"], ["a0"]),
+            helper.make_node("Gemm", ["a0", "w1", "b1"], ["z1"], transB=1),
+        ]
+        last = np.array([[1, -1, -1], [0, 0, 0]]), np.array([shift, 0])
+        arrays = {"w0": slopes, "b0": biases, "w1": last[0], "b1": last[1]}
+        tensors = [numpy_helper.from_array(v.astype(np.float32), name) for name, v in arrays.items()]
+        graph = helper.make_graph(
+            nodes,
+            "g",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 2])],
+            [helper.make_tensor_value_info("z1", TensorProto.FLOAT, ["N", 2])],
+            tensors,
+        )
+        made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+        models.append(Model(made.SerializeToString(), f"m{shift}"))
+    center = np.array([0.011, 0.023], np.float32)
+    x = np.random.default_rng(0).uniform(center - 0.2, center + 0.2, size=(10_000, 2)).astype(np.float32)
+    assert all((model.predict(x) == 1).any() for model in models)
+    answer = decide(models, center, 0, 0.2, engine="native")
+    assert (answer.outcome, answer.reason) in ((Outcome.UNKNOWN, "boundary"), (Outcome.SAT, ""))

@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pytest_ensemble.engines import geometry, joint_search, preactivations, single_search, workers
+from pytest_ensemble.engines import (
+    cascade,
+    geometry,
+    joint_search,
+    preactivations,
+    single_search,
+    work,
+    workers,
+)
 from pytest_ensemble.engines.base import Budget
 from pytest_ensemble.engines.branch_and_bound import BranchAndBound
 from pytest_ensemble.engines.cascade import Cascade
@@ -126,7 +134,7 @@ def test_answers_come_one_step_after_the_other(queries: list[Query]) -> None:
 def test_it_tells_what_it_does(models: list[Model], options: dict[str, int]) -> None:
     told: list[str] = []
     engine = Cascade(**options)
-    many = asked(models, 120)
+    many = asked(models, 600 if options else 60)
     assert len(list(engine.solve(many, Budget(tell=told.append)))) == len(many)
     engine.close()
     stages = {doing.partition(" of ")[0] for doing in told}
@@ -190,16 +198,54 @@ def test_searches_that_begin_anew_find_the_same(
 
 
 def test_what_is_given_back_is_worked_on_no_more(queries: list[Query]) -> None:
-    wanted = {id(query) for query in queries[:10]}
     answers: dict[int, list[Answer]] = {}
-    orders = iter([wanted])
-    for solved in Cascade().steps(Budget(), queries, lambda: next(orders, set())):
+    orders = iter([False, True])
+    for solved in Cascade().steps(Budget(), queries, lambda: next(orders, False)):
         for query, answer in solved:
             answers.setdefault(id(query), []).append(answer)
+    assert len(answers) == len(queries)
     assert set(map(len, answers.values())) == {1}
-    back = {key for key, (answer,) in answers.items() if answer.stage == MOVED}
-    assert back <= wanted
-    assert all(answers[key][0].outcome is not Outcome.UNKNOWN for key in answers.keys() - back)
+    back = [answer for (answer,) in answers.values() if answer.stage == MOVED]
+    assert back
+    assert sum(answer.outcome is Outcome.UNKNOWN for (answer,) in answers.values()) == len(back)
+
+
+def test_batches_that_wait_are_given_back_first(queries: list[Query]) -> None:
+    works = Works([Batch(queries[:18]), Batch(queries[18:36]), Batch(queries[36:])], Limits())
+    next(works.scheduler.run())
+    back = works.give_back()
+    assert [id(query) for query, _ in back] == [id(query) for query in queries[36:]]
+    assert {answer.stage for _, answer in back} == {MOVED}
+
+
+def test_what_has_had_its_time_is_not_given_back(queries: list[Query]) -> None:
+    works = Works([Batch(queries)], Limits(timeout=0.0))
+    solved = []
+    for _ in works.scheduler.run():
+        solved += works.news()
+        solved += works.give_back()
+    solved += works.left()
+    assert sorted(id(query) for query, _ in solved) == sorted(map(id, queries))
+    assert {answer.reason for _, answer in solved if answer.stage != MOVED} <= {"", "timeout"}
+
+
+@pytest.mark.parametrize("fails", [1, 2])
+def test_memory_too_small_to_begin_with_a_batch(
+    queries: list[Query], monkeypatch: pytest.MonkeyPatch, fails: int
+) -> None:
+    """It is tried again in halves; no query is lost."""
+    made = work.Board
+    count = iter(range(1, 100))
+
+    def small(queries: list[Query]) -> work.Board:
+        if next(count) == fails:
+            raise MemoryError
+        return made(queries)
+
+    monkeypatch.setattr(cascade, "_batches", lambda queries, jobs: [queries[:27], queries[27:]])
+    monkeypatch.setattr(work, "Board", small)
+    assert outcomes(queries, Cascade()) == outcomes(queries, Cascade())
+    assert Outcome.UNKNOWN not in outcomes(queries, Cascade())
 
 
 def test_who_has_nothing_to_do_gets_half_of_what_others_have(
@@ -208,18 +254,18 @@ def test_who_has_nothing_to_do_gets_half_of_what_others_have(
     """One share is of one point, the other of many; each query is answered once, by somebody."""
     monkeypatch.setattr(workers, "_SETTLED", 0.0)
     moved: list[int] = []
-    ask_for = workers._Here.ask_for
+    ask = workers._Here.ask
 
-    def watched(self: workers._Here, queries: list[Query]) -> None:
-        moved.append(len(queries))
-        ask_for(self, queries)
+    def watched(self: workers._Here) -> None:
+        moved.append(len(self.left()))
+        ask(self)
 
-    monkeypatch.setattr(workers._Here, "ask_for", watched)
+    monkeypatch.setattr(workers._Here, "ask", watched)
     many = asked(models, 40)
     team = workers.Workers(2)
 
-    def slowly(batch: list[Query], moved: object) -> Iterator[list[tuple[Query, Answer]]]:
-        for solved in Cascade().steps(Budget(), batch, moved):  # type: ignore[arg-type]
+    def slowly(batch: list[Query], wanted: Callable[[], bool]) -> Iterator[list[tuple[Query, Answer]]]:
+        for solved in Cascade().steps(Budget(), batch, wanted):
             time.sleep(0.2)
             yield solved
 
