@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -78,7 +77,7 @@ class Analysis:
     ) -> None:
         self.pool = pool
         self.points = points
-        self.epsilons = _read_epsilons(epsilons)
+        self.epsilons = read_epsilons(epsilons)
         self.bounds = read_bounds(bounds, pool.input_size)
         check_points(points, pool, self.bounds)
         if isinstance(engine, str):
@@ -121,7 +120,7 @@ class Analysis:
                 as it says no, everything is asked, and last what earlier calls left out for these pairs at
                 other epsilons: it may decide what was asked and stayed unknown.
         """
-        grid = self.epsilons if epsilons is None else _read_epsilons(epsilons)
+        grid = self.epsilons if epsilons is None else read_epsilons(epsilons)
         pairs = pairs_of(self.pool.select(members))
         if not self._ask(pairs, grid, until=until) or until is None:
             return
@@ -139,7 +138,7 @@ class Analysis:
             ask: False to count what was not asked yet as unknown.
         """
         pairs = pairs_of(self.pool.select(members))
-        (epsilon,) = _read_epsilons(epsilon)
+        (epsilon,) = read_epsilons(epsilon)
         if ask:
             self._ask(pairs, (epsilon,))
         return {pair: self._tally(pair, epsilon) for pair in pairs}
@@ -177,7 +176,7 @@ class Analysis:
     def suggest(self, members: Sequence[str], *, epsilon: float, limit: int | None = None) -> list[Swap]:
         """Swaps that the iterative selection makes, the rest of the pool being the candidates."""
         names = self._ensemble(members)
-        (epsilon,) = _read_epsilons(epsilon)
+        (epsilon,) = read_epsilons(epsilon)
 
         def score(name: str, others: Sequence[str]) -> Interval:
             pairs = [make_pair(name, other) for other in others]
@@ -388,16 +387,3 @@ class Analysis:
 
     def _shaped(self, witness: NDArray[np.float32] | None, point: int) -> NDArray[np.float32] | None:
         return None if witness is None else witness.reshape(self.points.x[point].shape)
-
-
-def _read_epsilons(epsilons: float | Iterable[float]) -> tuple[float, ...]:
-    values = epsilons if isinstance(epsilons, Iterable) else [epsilons]
-    grid: list[float] = []
-    for value in values:
-        number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-        if not number or not math.isfinite(value) or value < 0:
-            raise QueryError(f"epsilon must be a finite number >= 0; got {value!r}.")
-        grid.append(float(value))
-    if not grid:
-        raise QueryError("At least one epsilon is needed.")
-    return tuple(sorted(set(grid)))

@@ -157,8 +157,6 @@ class Board:
         self._sizes = (self.members >= 0).sum(axis=1)
         self._told = np.zeros(self.asked.shape, np.bool_)
 
-    # --- squads -----------------------------------------------------------------------------------
-
     @cached_property
     def singles(self) -> list[Squad]:
         """Every network alone, the cheapest first."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from pytest_ensemble.errors import QueryError
 from pytest_ensemble.networks.network import Float
 
-__all__ = ["Ball", "Bounds", "read_bounds"]
+__all__ = ["Ball", "Bounds", "read_bounds", "read_epsilons"]
 
 Bounds = tuple[Float, Float]
 
@@ -41,6 +43,24 @@ def read_bounds(bounds: Any, size: int) -> Bounds | None:
     if not (low <= high).all():
         raise QueryError("bounds must have low <= high everywhere, and no NaN.")
     return low, high
+
+
+def read_epsilons(epsilons: float | Iterable[float]) -> tuple[float, ...]:
+    """One radius or several, ascending, each once.
+
+    Raises:
+        QueryError: none, or one that is no finite number >= 0.
+    """
+    values = epsilons if isinstance(epsilons, Iterable) else [epsilons]
+    grid: list[float] = []
+    for value in values:
+        number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+        if not number or not math.isfinite(value) or value < 0:
+            raise QueryError(f"epsilon must be a finite number >= 0; got {value!r}.")
+        grid.append(float(value))
+    if not grid:
+        raise QueryError("At least one epsilon is needed.")
+    return tuple(sorted(set(grid)))
 
 
 @dataclass(frozen=True, eq=False)
