@@ -25,7 +25,7 @@ from pytest_ensemble.engines.marabou_process import available
 from pytest_ensemble.errors import QueryError
 from pytest_ensemble.networks.pool import Pool, ensemble_accuracy
 from pytest_ensemble.queries.answer import Answer, Bracket, Outcome
-from pytest_ensemble.queries.ball import Ball, read_bounds
+from pytest_ensemble.queries.ball import Ball, read_bounds, read_epsilons
 from pytest_ensemble.queries.query import Query, make_query
 from pytest_ensemble.runtime.cached import CachedEngine
 from pytest_ensemble.runtime.progress import Progress
