@@ -81,8 +81,9 @@ class Cascade:
 
     def _deal(self, queries: Sequence[Query], budget: Budget) -> Iterator[Solved]:
         """Deal the points to the processes; each works on all that it has, by turns."""
-        batches = _batches(queries, self._jobs)
-        if self._memory is not None or (self._jobs > 1 and len(batches) > 1):
+        alone = self._memory is None and self._jobs == 1
+        batches = [] if alone else _batches(queries, self._jobs)
+        if self._memory is not None or len(batches) > 1:
             hands = [batches[start :: self._jobs] for start in range(min(self._jobs, len(batches)))]
             shares = [[query for batch in hand for query in batch] for hand in hands]
             yield from self._workers.solve(shares, budget, partial(self.steps, budget))

@@ -16,7 +16,7 @@ from pytest_ensemble.engines.branch_and_bound import BranchAndBound
 from pytest_ensemble.engines.chains import Array, Index
 from pytest_ensemble.engines.preactivations import bounding_cost
 from pytest_ensemble.engines.proofs import Proofs
-from pytest_ensemble.engines.search import ROOT_PASSES, Search, keep, roots_at_once
+from pytest_ensemble.engines.search import ROOT_PASSES, Search, roots_at_once
 from pytest_ensemble.engines.single_search import SearchSingles
 from pytest_ensemble.engines.stages import STEP, Limits
 
@@ -97,11 +97,7 @@ class SearchTeams(Search):
             order = order[: search.batch]
             rank = np.full(self._had.size, -1)
             rank[order] = np.arange(len(order))
-            places, owner = search.choose(rank)
-            numbers, weight = np.unique(owner, return_counts=True)
-            if len(numbers):
-                with self._serve_questions(numbers, weight.astype(float)):
-                    search.branch(places, rank)
+            self._branch_on(rank, 1)
         self._read(search)
 
     def _read(self, search: BranchAndBound) -> None:
@@ -187,8 +183,3 @@ class SearchTeams(Search):
         x, least = ascend(frame.fast, team, start[chosen], low, high, label, steps=_LONG, reach=0.5)
         good = least > 0
         return self._offer(owner[chosen[good]], x[good])
-
-    def finish(self) -> None:
-        """See `Stage`."""
-        if "_search" in self.__dict__:
-            keep(self._proofs, self.squad, self._search)

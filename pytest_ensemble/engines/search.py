@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -17,7 +18,7 @@ from pytest_ensemble.engines.proofs import Proofs
 from pytest_ensemble.engines.scheduler import Lane, Turns
 from pytest_ensemble.engines.stages import SPEED, Limits, Stage
 
-__all__ = ["FIRST_TURN", "ROOT_PASSES", "Search", "keep", "roots_at_once"]
+__all__ = ["FIRST_TURN", "ROOT_PASSES", "Search", "roots_at_once"]
 
 FIRST_TURN = 0.02  # seconds of a first turn of searching, at least
 ROOT_PASSES = 40  # forward and backward, of a root
@@ -46,6 +47,11 @@ class Search(Stage):
         self._past = np.zeros(shape, np.bool_)  # who has had a turn of searching
         self._turn[:] = self._guess(0)
         self._working: tuple[int, Index, Array] | None = None  # phase, questions, shares
+
+    @cached_property
+    @abstractmethod
+    def _search(self) -> BranchAndBound:
+        """Made when it is first needed."""
 
     @abstractmethod
     def _open(self) -> NDArray[np.bool_]:
@@ -94,6 +100,20 @@ class Search(Stage):
         share.flat[numbers] = weight
         return self._serve(self._cells_of(share))
 
+    def _branch_on(self, rank: Index, each: int) -> None:
+        """Branch on a batch of nodes of the owners first in rank, of which a question has so many."""
+        places, owner = self._search.choose(rank)
+        numbers, weight = np.unique(owner // each, return_counts=True)
+        if len(numbers):
+            with self._serve_questions(numbers, weight.astype(float)):
+                self._search.branch(places, rank)
+
+    def finish(self) -> None:
+        """See `Stage`."""
+        proof = self._search.proof() if "_search" in self.__dict__ else None
+        if self._proofs is not None and proof is not None:
+            self._proofs.add(self.squad, *proof)
+
     def charge(self, seconds: float) -> None:
         """See `Task`."""
         super().charge(seconds)
@@ -116,13 +136,6 @@ class Search(Stage):
     def _first_turn(self) -> float:
         """Seconds of a first turn of searching: there must be some left after the roots."""
         return max(FIRST_TURN, 2 * self._guess(self._searching))
-
-
-def keep(proofs: Proofs | None, squad: Squad, search: BranchAndBound) -> None:
-    """Hand over what a search has proven."""
-    proof = search.proof()
-    if proofs is not None and proof is not None:
-        proofs.add(squad, *proof)
 
 
 def roots_at_once(squad: Squad) -> int:

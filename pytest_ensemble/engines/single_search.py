@@ -13,7 +13,7 @@ from pytest_ensemble.engines.branch_and_bound import BranchAndBound
 from pytest_ensemble.engines.chains import Array, Index
 from pytest_ensemble.engines.preactivations import bounding_cost
 from pytest_ensemble.engines.proofs import Proofs
-from pytest_ensemble.engines.search import ROOT_PASSES, Search, keep, roots_at_once
+from pytest_ensemble.engines.search import ROOT_PASSES, Search, roots_at_once
 from pytest_ensemble.engines.stages import STEP, Limits
 
 __all__ = ["SearchSingles"]
@@ -127,7 +127,7 @@ class SearchSingles(Search):
         self._rule_out(labels[0][proven])
         if self._proofs is not None:
             self._proofs.add(self.squad, rows.take(proven), rows.side[proven])
-        self._note_tried(numbers)
+        self.board.tried |= self._served > 0
 
     def _start(self, numbers: Index, left: NDArray[np.bool_]) -> None:
         search = self._search
@@ -144,10 +144,7 @@ class SearchSingles(Search):
         place = np.full((self._had.size, 1), -1)
         place[order, 0] = np.arange(len(order))
         rank = np.where(left.reshape(len(place), -1), place, -1).ravel()
-        places, owner = search.choose(rank)
-        numbers, weight = np.unique(owner // left.shape[3], return_counts=True)
-        with self._serve_questions(numbers, weight.astype(float)):
-            search.branch(places, rank)
+        self._branch_on(rank, left.shape[3])
         self._rule_out(np.flatnonzero(search.unsat))
         lost = (self._left() & ~search.started.reshape(left.shape)).any(axis=3)
         self._phase[lost & (self._phase == 2)] = 1
@@ -156,13 +153,3 @@ class SearchSingles(Search):
         """Some labels can't be reached; nor can they at smaller levels."""
         team, point, level, target = np.unravel_index(owner, self._left_shape)
         self.board.rule_out(self.networks[team], point, level, target)
-
-    def _note_tried(self, numbers: Index) -> None:
-        share = np.zeros(self._had.shape)
-        share.flat[numbers] = 1
-        self.board.tried |= self._cells_of(share) > 0
-
-    def finish(self) -> None:
-        """See `Stage`."""
-        if "_search" in self.__dict__:
-            keep(self._proofs, self.squad, self._search)

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -57,9 +58,12 @@ class Stage(ABC):
     @property
     def doing(self) -> str:
         """What the last step did, for those who wait."""
+        return f"{self.name} of {self._networks}"
+
+    @cached_property
+    def _networks(self) -> str:
         names = sorted(self.board.models[index].name for index in np.unique(self.squad.members))
-        several = f"{len(names)} networks" if len(names) > 3 else ", ".join(names)
-        return f"{self.name} of {several}"
+        return f"{len(names)} networks" if len(names) > 3 else ", ".join(names)
 
     def turns(self) -> Mapping[Lane, Turns]:
         """See `Task`."""

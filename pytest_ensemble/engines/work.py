@@ -152,9 +152,10 @@ class Works:
 
     def turns(self) -> Mapping[Lane, Turns]:
         """See `Task`."""
+        if not self._waiting:
+            return {}
         numbers = sum(work.board.geometry.numbers for work in self._open)
-        room = not self._open or numbers < _OPEN_NUMBERS
-        return {None: Turns(FIRST_TURN)} if self._waiting and room else {}
+        return {None: Turns(FIRST_TURN)} if not self._open or numbers < _OPEN_NUMBERS else {}
 
     def step(self, lane: Lane) -> int:
         """See `Task`."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from pytest_ensemble.engines.base import Budget
 from pytest_ensemble.engines.child import GRACE, Child, Died
-from pytest_ensemble.engines.work import MOVED
+from pytest_ensemble.engines.work import MOVED, NAME, Solved
 from pytest_ensemble.queries.answer import Answer, Outcome, Reason
 from pytest_ensemble.queries.query import Query
 
@@ -26,8 +26,6 @@ __all__ = ["Workers"]
 _DEATHS = 3  # of processes that a query may cost
 _WAIT = 0.1  # seconds between two looks at the clock
 _SETTLED = 1.0  # seconds of work on a batch before some of it is given to others, who begin anew
-
-Solved = tuple[Query, Answer]
 
 
 @dataclass(eq=False)
@@ -52,10 +50,16 @@ class _Here:
         self.since = 0.0
         self.wanted = False
         self.answered: set[int] = set()
+        self._place: dict[int, int] = {}
 
     def begin(self, batch: _Batch) -> None:
         """Work on a batch."""
         self.batch, self.since, self.answered = batch, time.monotonic(), set()
+        self._place = {id(query): place for place, query in enumerate(batch.queries)}
+
+    def has_answered(self, query: Query) -> None:
+        """It has answered a query, or given it back."""
+        self.answered.add(self._place[id(query)])
 
     def left(self) -> list[Query]:
         """What it was given and has not answered."""
@@ -199,7 +203,7 @@ class Workers:
         for query in queries:
             seconds = self._carried.pop(id(query), 0.0)
             asked: Reason = "budget" if reason == "unasked" and seconds else reason
-            yield query, Answer(Outcome.UNKNOWN, reason=asked, engine="native", seconds=seconds)
+            yield query, Answer(Outcome.UNKNOWN, reason=asked, engine=NAME, seconds=seconds)
 
     def _even_out(self, here: _Here) -> None:
         """Where somebody has nothing to do, ask who has most points left for half of what is open."""
@@ -215,9 +219,8 @@ class Workers:
     def _given(self, solved: Iterable[Solved], one: _Here, todo: deque[_Batch]) -> Iterator[Solved]:
         """Answers of a process; what it gives back is to be done again."""
         moved = []
-        places = {id(query): k for k, query in enumerate(one.batch.queries if one.batch else ())}
         for query, answer in solved:
-            one.answered.add(places[id(query)])
+            one.has_answered(query)
             carried = self._carried.pop(id(query), 0.0) + answer.seconds
             if answer.stage == MOVED:
                 self._carried[id(query)] = carried

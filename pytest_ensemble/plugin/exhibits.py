@@ -23,12 +23,13 @@ _NUMBERS = 40_000  # in the gallery of one ensemble and epsilon, about
 
 def curves(analysis: Analysis, ensemble: str, members: Sequence[str]) -> Iterator[Curve]:
     """The curve of every pair of members, from what is known at epsilons that were asked; asks nothing."""
+    asked = analysis.asked
     for pair in pairs_of(members):
         witnessed, proven = [], []
         for point in range(len(analysis.points)):
-            known = {e: analysis.outcome(pair, point, e) for e in analysis.asked}
-            witnessed += [e for e in analysis.asked if known[e] is Outcome.SAT][:1]
-            proven += [e for e in analysis.asked if known[e] is Outcome.UNSAT][-1:]
+            bracket = analysis.bracket(pair, point)
+            witnessed += [e for e in asked if bracket.outcome(e) is Outcome.SAT][:1]
+            proven += [e for e in asked if bracket.outcome(e) is Outcome.UNSAT][-1:]
         yield Curve(ensemble, pair, len(analysis.points), tuple(sorted(witnessed)), tuple(sorted(proven)))
 
 
